@@ -1,0 +1,248 @@
+//! What goes into the cluster's decisions and what comes out, each with a one-line text form.
+//!
+//! ```text
+//!  media ── packets ──▶ daemon ── Input::Packet ──▶            ── Output::Send ──▶ media
+//!  clients ─ requests ─▶ daemon ── Input::Command ─▶  Cluster  ── Output::Reply ──▶ clients
+//!  children ─ exits ──▶ daemon ── Input::JobDone ──▶ (decides) ── Output::RunJob ─▶ children
+//!  clock ─────────────▶ daemon ── Input::Tick ─────▶           ── Output::Log ────▶ log
+//! ```
+//!
+//! The text form is the recording, the replay file, the golden file of tests and the debug log at
+//! once: one event, one line, words separated by single blanks, values percent-escaped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::types::{LinkName, LogLevel, NodeName, ResourceSet};
+use crate::wire::message::Message;
+
+use super::text;
+
+/// A point in time, given to the cluster with every input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Monotonic milliseconds from any start; every interval is measured with it.
+    pub monotonic_ms: u64,
+    /// Wall clock, seconds since 1970: only for the `ts` field.
+    pub wall_s: u64,
+}
+
+/// Names one run of a [`Job`]; unique per daemon life, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// Names one client's request, so that the answer finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a person or program asks of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// `hb_standby`: this node gives the set away (resources spec 2.7).
+    Standby(ResourceSet),
+    /// `hb_takeover`: this node wants the set (resources spec 2.13 H); from this node's viewpoint.
+    Takeover(ResourceSet),
+    /// SIGTERM, `heartbeat -k`: release everything and end (resources spec 2.12).
+    Shutdown,
+    /// SIGHUP with a changed ha.cf: end without releasing and start again (resources spec 7.6).
+    QuickRestart,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The daemon's loop runs and media are open. First input of every life.
+    Start,
+    /// A verified packet of another node or our own copy of a broadcast.
+    Packet {
+        /// The medium it came in by.
+        link: LinkName,
+        /// The authkeys number it was signed with.
+        key_index: u8,
+        /// The fields, without the inner `auth`.
+        message: Message,
+    },
+    /// Time passed: timers are looked at.
+    Tick,
+    /// The text of the load average for the `ld` field, without newline.
+    LoadAverage(String),
+    /// A child ended.
+    JobDone {
+        /// Which.
+        job: JobId,
+        /// How.
+        outcome: JobOutcome,
+    },
+    /// A request.
+    Command {
+        /// For the answer.
+        request: RequestId,
+        /// What is asked.
+        command: Command,
+    },
+    /// A message handed in by a local client or script, to be sent with control fields added.
+    LocalMessage(Message),
+    /// The groups of haresources as this node reads them: a digest of the normalised file.
+    ResourcesDigest(String),
+}
+
+/// How a [`Job`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobOutcome {
+    /// Sets (own viewpoint) of which a group did not start and was stopped again.
+    pub start_failed: ResourceSet,
+    /// Sets of which a group did not stop: it may still be active here.
+    pub stop_failed: ResourceSet,
+}
+
+/// Work for a child process: groups of resources to start, stop or announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Start every group of the set, skipping what is already active.
+    Acquire(ResourceSet),
+    /// Stop every group of the set, active or not.
+    Release(ResourceSet),
+    /// Stop the groups of the set that are active here (left over from an earlier run).
+    ReleaseActive(ResourceSet),
+    /// Tell the network again where the addresses of the set are.
+    Announce(ResourceSet),
+}
+
+impl Job {
+    /// The groups it is about, from this node's viewpoint.
+    pub fn set(self) -> ResourceSet {
+        match self {
+            Self::Acquire(set) | Self::Release(set) | Self::ReleaseActive(set) | Self::Announce(set) => set,
+        }
+    }
+}
+
+/// Why the daemon must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Graceful stop finished: everything is released, the peer knows.
+    Stopped,
+    /// Release finished, then start again with a new generation (fault recovery).
+    Restart,
+    /// Start again at once, keeping what is held (`-R -C SET`).
+    QuickRestart(ResourceSet),
+    /// A resource did not stop: go down without a word and reset the machine (design, rule 2).
+    StopFailed,
+}
+
+/// Answer to a [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Accepted; the transition has begun or will.
+    Accepted,
+    /// Refused: nothing was changed; the text says why and what to do.
+    Refused(String),
+}
+
+/// Something the daemon must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Sign and send on every medium.
+    Send {
+        /// Complete but for the digests.
+        message: Message,
+        /// The authkeys number to sign with; `None`: the file's active one.
+        key_index: Option<u8>,
+    },
+    /// Start a child.
+    RunJob {
+        /// Comes back with the result.
+        job: JobId,
+        /// What to do.
+        work: Job,
+        /// The node whose death or request caused it, for the scripts' log lines.
+        cause: Option<NodeName>,
+    },
+    /// Run the administrator's `rc.d` script of that name, if there is one (resources spec 5.1).
+    Hook {
+        /// Script name: `status`, `ifstat`, ...
+        kind: String,
+        /// The fields that become `HA_<name>`.
+        message: Message,
+    },
+    /// Hand a message to the API clients whose filter takes it.
+    Deliver {
+        /// The message.
+        message: Message,
+        /// Only for clients that asked for unchanged states too.
+        unchanged: bool,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// What.
+        answer: Answer,
+    },
+    /// A line for the log.
+    Log {
+        /// Severity.
+        level: LogLevel,
+        /// The text, in the original's words where it has any.
+        text: String,
+    },
+    /// Our own beat left and was processed: the loop is healthy (watchdog).
+    Beat,
+    /// End the daemon.
+    Exit(ExitReason),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => write!(f, "start"),
+            Self::Packet { link, key_index, message } => {
+                write!(f, "packet {} {key_index}{}", text::escape(link.as_str()), text::fields(message))
+            }
+            Self::Tick => write!(f, "tick"),
+            Self::LoadAverage(load) => write!(f, "load {}", text::escape(load)),
+            Self::JobDone { job, outcome } => {
+                write!(f, "job-done {} {} {}", job.0, outcome.start_failed, outcome.stop_failed)
+            }
+            Self::Command { request, command } => {
+                write!(f, "command {} {}", request.0, text::command(*command))
+            }
+            Self::LocalMessage(message) => write!(f, "local-message{}", text::fields(message)),
+            Self::ResourcesDigest(digest) => write!(f, "resources-digest {}", text::escape(digest)),
+        }
+    }
+}
+
+impl FromStr for Input {
+    type Err = text::ParseError;
+
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        text::parse_input(line)
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send { message, key_index } => {
+                let key = key_index.map_or("-".to_owned(), |index| index.to_string());
+                write!(f, "send {key}{}", text::fields(message))
+            }
+            Self::RunJob { job, work, cause } => {
+                let cause = cause.as_ref().map_or("-", |node| node.as_str());
+                write!(f, "run-job {} {} {cause}", job.0, text::job(*work))
+            }
+            Self::Hook { kind, message } => write!(f, "hook {}{}", text::escape(kind), text::fields(message)),
+            Self::Deliver { message, unchanged } => {
+                write!(f, "deliver {}{}", u8::from(*unchanged), text::fields(message))
+            }
+            Self::Reply { request, answer } => match answer {
+                Answer::Accepted => write!(f, "reply {} accepted", request.0),
+                Answer::Refused(why) => write!(f, "reply {} refused {}", request.0, text::escape(why)),
+            },
+            Self::Log { level, text: line } => write!(f, "log {} {}", level.as_str(), text::escape(line)),
+            Self::Beat => write!(f, "beat"),
+            Self::Exit(reason) => write!(f, "exit {}", text::exit_reason(*reason)),
+        }
+    }
+}

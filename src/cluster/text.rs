@@ -1,0 +1,228 @@
+//! Escaping and parsing for the one-line text form of events.
+
+use std::fmt::Write;
+
+use super::event::{Command, ExitReason, Input, Job, JobId, JobOutcome, RequestId};
+use crate::types::{LinkName, ResourceSet};
+use crate::wire::message::{Field, Message, Value};
+
+/// A line that is not an input. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an event line: {0}")]
+pub struct ParseError(pub String);
+
+/// Deepest nesting of messages inside messages in a line (messaging spec 1.1).
+const DEPTH_MAX: usize = 16;
+
+/// Percent-escapes everything but visible ASCII, and the marks the line form itself uses.
+/// The empty text becomes `%-`.
+pub fn escape(text: &str) -> String {
+    escape_bytes(text.as_bytes())
+}
+
+pub(super) fn escape_bytes(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "%-".to_owned();
+    }
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'!'..=b'~' if !matches!(byte, b'%' | b'=' | b',' | b'{' | b'}') => out.push(char::from(*byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02x}");
+            }
+        }
+    }
+    out
+}
+
+/// Every field as ` name:type=value`, in order.
+pub(super) fn fields(message: &Message) -> String {
+    let mut out = String::new();
+    for Field { name, value } in message.fields() {
+        let _ = write!(out, " {}", field(name, value));
+    }
+    out
+}
+
+fn field(name: &str, value: &Value) -> String {
+    let name = escape(name);
+    match value {
+        Value::Text(bytes) => format!("{name}={}", escape_bytes(bytes)),
+        Value::Binary(bytes) => format!("{name}=b,{}", hex(bytes)),
+        Value::Compressed(bytes) => format!("{name}=c,{}", hex(bytes)),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| escape_bytes(item)).collect();
+            format!("{name}=l,{}", items.join(","))
+        }
+        Value::Message(inner) => format!("{name}=m,{}", hex(fields(inner).as_bytes())),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn command(command: Command) -> String {
+    match command {
+        Command::Standby(set) => format!("standby {set}"),
+        Command::Takeover(set) => format!("takeover {set}"),
+        Command::Shutdown => "shutdown".to_owned(),
+        Command::QuickRestart => "quick-restart".to_owned(),
+    }
+}
+
+pub(super) fn job(job: Job) -> String {
+    let verb = match job {
+        Job::Acquire(_) => "acquire",
+        Job::Release(_) => "release",
+        Job::ReleaseActive(_) => "release-active",
+        Job::Announce(_) => "announce",
+    };
+    format!("{verb} {}", job.set())
+}
+
+pub(super) fn exit_reason(reason: ExitReason) -> String {
+    match reason {
+        ExitReason::Stopped => "stopped".to_owned(),
+        ExitReason::Restart => "restart".to_owned(),
+        ExitReason::QuickRestart(held) => format!("quick-restart {held}"),
+        ExitReason::StopFailed => "stop-failed".to_owned(),
+    }
+}
+
+pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
+    let bad = || ParseError(line.chars().take(200).collect());
+    let mut words = line.split(' ');
+    let verb = words.next().ok_or_else(bad)?;
+    let mut next = || words.next().ok_or_else(bad);
+    let input = match verb {
+        "start" => Input::Start,
+        "tick" => Input::Tick,
+        "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
+        "resources-digest" => Input::ResourcesDigest(text(next()?).ok_or_else(bad)?),
+        "job-done" => {
+            let job = JobId(next()?.parse().map_err(|_| bad())?);
+            let start_failed: ResourceSet = next()?.parse().map_err(|()| bad())?;
+            let stop_failed: ResourceSet = next()?.parse().map_err(|()| bad())?;
+            Input::JobDone { job, outcome: JobOutcome { start_failed, stop_failed } }
+        }
+        "command" => {
+            let request = RequestId(next()?.parse().map_err(|_| bad())?);
+            let command = match next()? {
+                "standby" => Command::Standby(next()?.parse().map_err(|()| bad())?),
+                "takeover" => Command::Takeover(next()?.parse().map_err(|()| bad())?),
+                "shutdown" => Command::Shutdown,
+                "quick-restart" => Command::QuickRestart,
+                _ => return Err(bad()),
+            };
+            Input::Command { request, command }
+        }
+        "packet" => {
+            let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
+            let key_index = next()?.parse().map_err(|_| bad())?;
+            let message = parse_fields(&mut words, 0).ok_or_else(bad)?;
+            Input::Packet { link, key_index, message }
+        }
+        "local-message" => Input::LocalMessage(parse_fields(&mut words, 0).ok_or_else(bad)?),
+        _ => return Err(bad()),
+    };
+    match words.next() {
+        None => Ok(input),
+        Some(_) => Err(bad()),
+    }
+}
+
+fn parse_fields<'a>(words: &mut impl Iterator<Item = &'a str>, depth: usize) -> Option<Message> {
+    let mut message = Message::empty();
+    for word in words {
+        let (name, value) = word.split_once('=')?;
+        message.push(&text(name)?, parse_value(value, depth)?);
+    }
+    Some(message)
+}
+
+fn parse_value(value: &str, depth: usize) -> Option<Value> {
+    Some(match value.split_once(',') {
+        None => Value::Text(unescape(value)?),
+        Some(("b", digits)) => Value::Binary(unhex(digits)?),
+        Some(("c", digits)) => Value::Compressed(unhex(digits)?),
+        Some(("l", "")) => Value::List(Vec::new()),
+        Some(("l", items)) => Value::List(items.split(',').map(unescape).collect::<Option<_>>()?),
+        Some(("m", digits)) if depth < DEPTH_MAX => {
+            let inner = String::from_utf8(unhex(digits)?).ok()?;
+            Value::Message(parse_fields(&mut inner.split(' ').filter(|word| !word.is_empty()), depth + 1)?)
+        }
+        Some(_) => return None,
+    })
+}
+
+fn text(word: &str) -> Option<String> {
+    String::from_utf8(unescape(word)?).ok()
+}
+
+fn unescape(word: &str) -> Option<Vec<u8>> {
+    if word == "%-" {
+        return Some(Vec::new());
+    }
+    let mut out = Vec::with_capacity(word.len());
+    let mut bytes = word.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let pair = [bytes.next()?, bytes.next()?];
+            out.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    Some(out)
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_input_survives_its_text_form() {
+        let mut message = Message::new("status").with("st", "a b=c,d%{}").with("empty", "");
+        message.push("srcuuid", Value::Binary(vec![0, 1, 255]));
+        message.push("list", Value::List(vec![b"a,b".to_vec(), b"c".to_vec()]));
+        message.push("inner", Value::Message(Message::new("x").with("y", "z z")));
+        message.push("zip", Value::Compressed(vec![9]));
+        let inputs = [
+            Input::Start,
+            Input::Tick,
+            Input::LoadAverage("0.00 0.01 0.05 1/100 1234".to_owned()),
+            Input::ResourcesDigest("ab12".to_owned()),
+            Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },
+            Input::LocalMessage(message),
+            Input::JobDone {
+                job: JobId(7),
+                outcome: JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE },
+            },
+            Input::Command { request: RequestId(1), command: Command::Standby(ResourceSet::ALL) },
+            Input::Command { request: RequestId(2), command: Command::Takeover(ResourceSet::FOREIGN) },
+            Input::Command { request: RequestId(3), command: Command::Shutdown },
+            Input::Command { request: RequestId(4), command: Command::QuickRestart },
+        ];
+        for input in inputs {
+            let line = input.to_string();
+            assert!(!line.contains('\n'));
+            assert_eq!(line.parse::<Input>().as_ref(), Ok(&input), "{line}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["", "packet", "tick tock", "job-done x none none", "packet eth1 1 a=q,1", "load %zz"] {
+            assert!(line.parse::<Input>().is_err(), "{line}");
+        }
+    }
+}

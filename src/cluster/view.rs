@@ -1,0 +1,56 @@
+//! The read-only picture of a cluster that clients, `ha status` and metrics share.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a client may ask about, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ClusterView {
+    /// This node's name.
+    pub local: String,
+    /// `none`, `local`, `foreign`, `all` or `transition`: what `rscstatus` prints.
+    pub resource_status: String,
+    /// What this node claims, `none` to `all`, also while in transition.
+    pub holding: String,
+    /// What is under way, in words; empty when nothing is.
+    pub transition: String,
+    /// Communication is up: the resource protocol runs.
+    pub communication_up: bool,
+    /// The nodes in configuration order.
+    pub nodes: Vec<NodeView>,
+    /// Conditions a person should look at, one sentence each.
+    pub alarms: Vec<String>,
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct NodeView {
+    /// Name.
+    pub name: String,
+    /// `init`, `up`, `active`, `dead`, or the text the node sent.
+    pub status: String,
+    /// `normal` or `ping`.
+    pub kind: String,
+    /// `weight`, default 100.
+    pub weight: u64,
+    /// `site`, default empty.
+    pub site: String,
+    /// Identity, `None` when never heard.
+    pub uuid: Option<String>,
+    /// Whether it speaks our extensions; `None` for this node and for one never heard.
+    pub speaks_extensions: Option<bool>,
+    /// What it claims (its own viewpoint).
+    pub holding: String,
+    /// Its links, in configuration order.
+    pub links: Vec<LinkView>,
+}
+
+/// One link of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct LinkView {
+    /// Medium's name.
+    pub name: String,
+    /// `up` or `dead`.
+    pub status: String,
+    /// Milliseconds since the last packet; `None` when none ever came.
+    pub last_packet_age_ms: Option<u64>,
+}

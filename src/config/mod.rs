@@ -1,0 +1,3 @@
+//! The three configuration files, checked.
+
+pub mod settings;

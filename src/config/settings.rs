@@ -1,0 +1,150 @@
+//! The checked values of `ha.cf`, as the other rooms use them.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::types::{LinkName, NodeName};
+
+/// What `auto_failback` says (resources spec 1.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoFailback {
+    /// Groups go home as soon as both nodes are stable.
+    On,
+    /// Groups stay where they are.
+    Off,
+    /// The old protocol without resource messages; also the default when the directive is absent.
+    Legacy,
+}
+
+/// One heartbeat medium (messaging spec 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediumConfig {
+    /// `bcast DEV`
+    Broadcast {
+        /// Interface name.
+        device: String,
+    },
+    /// `mcast DEV GROUP PORT TTL LOOP`
+    Multicast {
+        /// Interface name.
+        device: String,
+        /// Group address in 224/4.
+        group: Ipv4Addr,
+        /// The medium's own port; `udpport` does not apply.
+        port: u16,
+        /// 0 to 4 (the original allows no more).
+        ttl: u8,
+        /// Whether the sender hears itself.
+        loop_back: bool,
+    },
+    /// `ucast DEV HOST`
+    Unicast {
+        /// Interface name.
+        device: String,
+        /// The peer's address, resolved when the file was read. `None` when it did not resolve.
+        peer: Option<Ipv4Addr>,
+        /// The peer as written.
+        peer_text: String,
+    },
+}
+
+impl MediumConfig {
+    /// The link's name: the device (messaging spec 4.3).
+    pub fn link(&self) -> Option<LinkName> {
+        let (Self::Broadcast { device } | Self::Multicast { device, .. } | Self::Unicast { device, .. }) =
+            self;
+        LinkName::new(device)
+    }
+}
+
+/// `msgfmt`: whether outgoing messages also carry the inner `auth` field (messaging spec 1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageFormat {
+    /// Netstring framing with an inner `auth` field (the default).
+    Classic,
+    /// Netstring framing without it.
+    Netstring,
+}
+
+/// `compression`: the module used for outgoing messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// zlib stream, RFC 1950.
+    Zlib,
+    /// bzip2, level 1.
+    Bzip2,
+}
+
+/// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogConfig {
+    /// `logfile`
+    pub log_file: Option<PathBuf>,
+    /// `debugfile`
+    pub debug_file: Option<PathBuf>,
+    /// `logfacility`, syslog facility number (0 to 23, already without the shift), `None` when
+    /// `none` or absent.
+    pub facility: Option<u8>,
+    /// The facility's name as exported to scripts.
+    pub facility_name: Option<String>,
+    /// `syslogmsgfmt`: syslog style lines in the files.
+    pub syslog_format: bool,
+    /// `debug`, 0 to 255.
+    pub debug_level: u8,
+}
+
+/// All of `ha.cf`, checked. Times are milliseconds.
+#[derive(Debug, Clone)]
+pub struct HaCf {
+    /// `node`, lower-cased, in file order, without repetition.
+    pub nodes: Vec<NodeName>,
+    /// `keepalive`, > 0.
+    pub keepalive_ms: u64,
+    /// `deadtime`, > 2 x keepalive.
+    pub dead_time_ms: u64,
+    /// `warntime`, default deadtime / 2.
+    pub warn_time_ms: u64,
+    /// `initdead`, >= deadtime.
+    pub init_dead_ms: u64,
+    /// `hopfudge`, feeds `ttl`.
+    pub hop_fudge: u8,
+    /// `udpport`, default the service ha-cluster or 694.
+    pub udp_port: u16,
+    /// The media in file order, 1 to 64.
+    pub media: Vec<MediumConfig>,
+    /// `auto_failback`
+    pub auto_failback: AutoFailback,
+    /// `max_rexmit_delay`, default 250.
+    pub max_rexmit_delay_ms: u64,
+    /// `msgfmt`
+    pub message_format: MessageFormat,
+    /// `compression`
+    pub compression: Compression,
+    /// `compression_threshold` in KiB, default 2.
+    pub compression_threshold_kib: u32,
+    /// `traditional_compression`
+    pub traditional_compression: bool,
+    /// `hbgenmethod time` instead of `file`.
+    pub generation_from_time: bool,
+    /// `uuidfrom nodename` instead of `file`.
+    pub uuid_from_name: bool,
+    /// `realtime`, default true.
+    pub realtime: bool,
+    /// `rtprio`, 1 to 99, default 1.
+    pub realtime_priority: u8,
+    /// `memreserve` in KiB, default 6500.
+    pub memory_reserve_kib: u32,
+    /// `coredumps`, default true.
+    pub core_dumps: bool,
+    /// `coreroot`
+    pub core_root: Option<PathBuf>,
+    /// `log_badpack`, default true.
+    pub log_bad_packets: bool,
+    /// Log targets.
+    pub log: LogConfig,
+    /// `env NAME=value`, exported to scripts as `HA_NAME`.
+    pub environment: Vec<(String, String)>,
+    /// Every recorded directive with its value as typed, defaults included, in the order in which
+    /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
+    pub recorded: Vec<(String, String)>,
+}

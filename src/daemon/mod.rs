@@ -1,0 +1,1 @@
+//! The daemon: start order, the loop that turns outputs into effects.

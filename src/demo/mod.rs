@@ -1,0 +1,1 @@
+//! `ha demo`: a failover on one machine, told as it happens.

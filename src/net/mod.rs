@@ -1,0 +1,1 @@
+//! Addresses, interfaces, netlink, ARP.

@@ -1,0 +1,1 @@
+//! Resource agents and the runner of groups.

@@ -1,0 +1,3 @@
+//! The only unsafe code.
+
+#![allow(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Datagrams and frames: bytes to messages and back.
+
+pub mod message;
