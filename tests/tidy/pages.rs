@@ -48,24 +48,39 @@ fn each_directive_is_on_the_page() {
     let page = pages().into_iter().find(|page| page.path == "man/ha.cf.5");
     let page = page.expect("src/config/directive.rs is there, so man/ha.cf.5 must be");
     let names = directive_names(&without_tests(&tokens(&table.text)));
-    assert!(
-        !names.is_empty(),
-        "no `name: \"…\"` found in {}: teach tests/tidy/pages.rs its form",
-        table.path
-    );
+    assert!(!names.is_empty(), "no `DIRECTIVES` found in {}: teach tests/tidy/pages.rs its form", table.path);
     let words: Vec<&str> = page.text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').collect();
     let missing: Vec<_> = names.into_iter().filter(|name| !words.contains(&name.as_str())).collect();
     assert!(missing.is_empty(), "man/ha.cf.5 does not name: {}", missing.join(", "));
 }
 
-/// The texts behind `name:`, with or without a constructor around them.
+/// The first text of each row of `DIRECTIVES: … = &[row, row…]`: its name.
 fn directive_names(tokens: &[Placed]) -> Vec<String> {
-    let rows = tokens.windows(3).filter(|row| row[0].0.is("name") && row[1].0 == Token::Sign(':'));
-    rows.filter_map(|row| match &row[2].0 {
-        Token::Text(name) => Some(name.clone()),
-        _ => None,
-    })
-    .collect()
+    let table = tokens.iter().skip_while(|(token, _)| !token.is("DIRECTIVES"));
+    let rows = table.skip_while(|(token, _)| *token != Token::Sign('=')).skip(1);
+    let (mut depth, mut named, mut names) = (0, false, Vec::new());
+    for (token, _) in rows {
+        match token {
+            Token::Sign('[' | '(' | '{') => depth += 1,
+            Token::Sign(']' | ')' | '}') => depth -= 1,
+            Token::Sign(',') if depth == 1 => named = false,
+            Token::Sign(';') if depth == 0 => break,
+            Token::Text(name) if !named => {
+                names.push(name.clone());
+                named = true;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+#[test]
+fn directives_are_read_from_the_table() {
+    let code =
+        "pub const DIRECTIVES: &[Directive] = &[row(\"a\", Some(\"1\"), \"x\"), Directive { name: \"b\", \
+                n: [\"y\"] },]; fn f() { \"c\" }";
+    assert_eq!(directive_names(&tokens(code)), ["a", "b"]);
 }
 
 #[test]
