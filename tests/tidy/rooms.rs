@@ -8,7 +8,8 @@ struct Room {
     name: &'static str,
     /// Other rooms, or one module of a room (`cluster::view`).
     rooms: &'static [&'static str],
-    /// Crates outside the standard library.
+    /// Crates outside the standard library. `libc` is here for its constants and types: its calls are
+    /// unsafe, which another test keeps in `sys`.
     crates: &'static [&'static str],
     /// Parts of the standard library that it must not touch.
     not_std: &'static [&'static str],
@@ -40,9 +41,13 @@ const SOCKETS_AND_CLOCKS: &[&str] = &[
     "std::time::Instant",
     "std::time::SystemTime",
 ];
-const ALL_ROOMS: &[&str] = &[
+const LIBRARY_ROOMS: &[&str] = &[
     "types", "config", "wire", "cluster", "media", "ipc", "daemon", "resource", "net", "stonith", "log",
     "sys",
+];
+const ALL_ROOMS: &[&str] = &[
+    "types", "config", "wire", "cluster", "media", "ipc", "daemon", "resource", "net", "stonith", "log",
+    "sys", "demo",
 ];
 
 /// THE TABLE of rooms. A change here is a change of the design: say why in the commit.
@@ -79,50 +84,50 @@ const ROOMS: &[Room] = &[
     Room {
         name: "media",
         rooms: &["types", "config", "wire", "net", "sys"],
-        crates: &["log", "nix", "socket2", "thiserror", "tokio"],
+        crates: &["libc", "log", "nix", "socket2", "thiserror", "tokio"],
         not_std: &["std::thread"],
     },
     Room {
         name: "ipc",
         rooms: &["types", "wire", "sys", "cluster::view"],
-        crates: &["log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
+        crates: &["libc", "log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
         not_std: &[],
     },
     Room {
         name: "daemon",
-        rooms: ALL_ROOMS,
-        crates: &["log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
+        rooms: LIBRARY_ROOMS,
+        crates: &["libc", "log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
         not_std: &[],
     },
     Room {
         name: "resource",
         rooms: &["types", "config", "net", "sys"],
-        crates: &["log", "nix", "serde", "serde_json", "thiserror"],
+        crates: &["libc", "log", "nix", "serde", "serde_json", "thiserror"],
         not_std: &[],
     },
     Room {
         name: "net",
         rooms: &["types", "sys"],
-        crates: &["log", "nix", "pnet_packet", "socket2", "thiserror"],
+        crates: &["libc", "log", "nix", "pnet_packet", "socket2", "thiserror"],
         not_std: &[],
     },
     Room {
         name: "stonith",
         rooms: &["types", "config", "sys"],
-        crates: &["log", "nix", "thiserror"],
+        crates: &["libc", "log", "nix", "thiserror"],
         not_std: &[],
     },
     Room {
         name: "log",
         rooms: &["types", "config", "sys"],
-        crates: &["env_logger", "log", "nix", "thiserror"],
+        crates: &["env_logger", "libc", "log", "nix", "thiserror"],
         not_std: &[],
     },
     Room { name: "sys", rooms: &[], crates: &["libc", "nix", "thiserror"], not_std: &[] },
     Room {
         name: "demo",
         rooms: &["types", "config", "wire", "ipc", "resource", "net", "log", "sys", "cluster::view"],
-        crates: &["log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
+        crates: &["libc", "log", "nix", "serde", "serde_json", "socket2", "thiserror", "tokio"],
         not_std: &[],
     },
     Room { name: "applets", rooms: ALL_ROOMS, crates: &["clap", "clap_complete", "log"], not_std: &[] },
