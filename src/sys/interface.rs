@@ -9,15 +9,6 @@ use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
 /// Longest interface name in bytes (IFNAMSIZ less the end mark).
 pub const INTERFACE_NAME_MAX_BYTES: usize = libc::IFNAMSIZ - 1;
 
-/// Index and flags: cheap, and read without the kernel's configuration lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Presence {
-    /// Changes when the interface is deleted and made again.
-    pub index: u32,
-    /// Administratively up (`IFF_UP`).
-    pub up: bool,
-}
-
 /// The interface's first IPv4 address and its broadcast address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
@@ -43,20 +34,28 @@ impl InterfaceProbe {
         Ok(Self { socket })
     }
 
-    /// Index and flags. Never waits for address changes in progress.
+    /// The index, which changes when an interface is deleted and made again. For a name without
+    /// an interface the kernel may run modprobe(8) and wait for it: not to be asked in every round.
     ///
     /// # Errors
     /// ENODEV when there is no such interface (also for a name that cannot be one).
-    pub fn presence(&self, name: &str) -> io::Result<Presence> {
+    pub fn index(&self, name: &str) -> io::Result<u32> {
         let mut request = request_for(name)?;
         self.ask(libc::SIOCGIFINDEX as _, &mut request)?;
         // SAFETY: the kernel has just filled this member of the union.
         let index = unsafe { request.ifr_ifru.ifru_ifindex };
-        self.ask(libc::SIOCGIFFLAGS as _, &mut request)?;
-        // SAFETY: as above.
-        let flags = unsafe { request.ifr_ifru.ifru_flags };
-        let up = libc::c_int::from(flags) & libc::IFF_UP != 0;
-        Ok(Presence { index: u32::try_from(index).unwrap_or(0), up })
+        u32::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Whether the interface with this index (still) has this name. Cheap: waits neither for
+    /// address changes nor for modules.
+    pub fn is_named(&self, index: u32, name: &str) -> bool {
+        // SAFETY: `ifreq` is plain data; all zero bytes are a valid value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_ifru.ifru_ifindex = libc::c_int::try_from(index).unwrap_or(0);
+        let found = self.ask(libc::SIOCGIFNAME as _, &mut request).is_ok();
+        let bytes = request.ifr_name.map(|c| c.to_ne_bytes()[0]);
+        found && bytes.split(|byte| *byte == 0).next() == Some(name.as_bytes())
     }
 
     /// Address and broadcast address. Takes the kernel's configuration lock, so it may wait for a
@@ -116,14 +115,16 @@ mod tests {
     #[test]
     fn loopback_is_there() {
         let probe = InterfaceProbe::open().unwrap();
-        assert!(probe.presence("lo").unwrap().index > 0);
+        let index = probe.index("lo").unwrap();
+        assert!(probe.is_named(index, "lo"));
+        assert!(!probe.is_named(index, "l") && !probe.is_named(u32::MAX, "lo"));
     }
 
     #[test]
     fn bad_names_are_absent_devices() {
         let probe = InterfaceProbe::open().unwrap();
         for name in ["", "no-such-dev", "a-name-that-is-far-too-long", "nul\0nul"] {
-            assert_eq!(probe.presence(name).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{name:?}");
+            assert_eq!(probe.index(name).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{name:?}");
             assert!(probe.addresses(name).is_err());
         }
     }

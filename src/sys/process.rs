@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use thiserror::Error;
 
@@ -129,6 +129,28 @@ pub fn close_inherited(keep: &[RawFd]) {
         .collect();
     for descriptor in open {
         close(descriptor);
+    }
+}
+
+/// Takes a flock(2) lock without waiting; `false` when another open file holds it. The lock ends
+/// when the last copy of the descriptor is closed, so it passes to forked children, and a parent
+/// that closes its copy does not end it.
+///
+/// # Errors
+/// What the kernel says, except "held by another" and interruption, which is tried again.
+pub fn try_lock(file: &fs::File, exclusive: bool) -> io::Result<bool> {
+    let kind = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    loop {
+        // SAFETY: the descriptor is open as long as `file` lives.
+        if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(false),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
     }
 }
 
