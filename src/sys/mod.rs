@@ -1,3 +1,8 @@
 //! The only unsafe code.
 
 #![allow(unsafe_code)]
+
+pub mod interface;
+pub mod process;
+pub mod sched;
+pub mod time;
