@@ -231,8 +231,16 @@ mod tests {
     #[test]
     fn outcomes_are_read_strictly() {
         let good = parse_outcome("outcome start-failed=local stop-failed=none");
-        assert_eq!(good, Some(JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE }));
-        for bad in ["outcome", "outcome start-failed=x stop-failed=none", "outcome stop-failed=none", "group a begin"] {
+        assert_eq!(
+            good,
+            Some(JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE })
+        );
+        for bad in [
+            "outcome",
+            "outcome start-failed=x stop-failed=none",
+            "outcome stop-failed=none",
+            "group a begin",
+        ] {
             assert_eq!(parse_outcome(bad), None, "{bad}");
         }
     }

@@ -168,7 +168,10 @@ fn stop(layout: &Layout) -> u8 {
     let begin = Instant::now();
     while pid_of(running_pid(&layout.pid_file)) == Some(pid) {
         if begin.elapsed() > STOP_PATIENCE {
-            eprintln!("ERROR: heartbeat (pid {pid}) is still there after {} minutes; see its log", STOP_PATIENCE.as_secs() / 60);
+            eprintln!(
+                "ERROR: heartbeat (pid {pid}) is still there after {} minutes; see its log",
+                STOP_PATIENCE.as_secs() / 60
+            );
             return 1;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -188,7 +191,11 @@ fn reread(layout: &Layout, options: &Options, _agents: &[&str]) -> u8 {
             logger.log_all(failure.log_lines.clone());
             eprint!("{failure}");
             logger.log(LogLevel::Info, &format!("Config errors: Heartbeat pid {pid} NOT restarted"));
-            if failure.exit_code == 4 { 4 } else { 1 }
+            if failure.exit_code == 4 {
+                4
+            } else {
+                1
+            }
         }
         Ok(loaded) => {
             logger.log_all(loaded.log_lines.iter().filter(|line| !config::is_announcement(line)).cloned());

@@ -164,7 +164,8 @@ impl Driver {
             if let Some(reason) = self.exit {
                 return reason;
             }
-            let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.media.next_maintenance_ms());
+            let due =
+                self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.media.next_maintenance_ms());
             let pause = Duration::from_millis(due.saturating_sub(monotonic_ms()).min(3_600_000));
             tokio::select! {
                 biased;
@@ -275,7 +276,9 @@ impl Driver {
         self.bad_packets.add_to(&mut view);
         match self.server.handle(client, &message, &view, &self.parameters) {
             Some(Demand::Command(request)) => self.command_of_client(client, request),
-            Some(Demand::ClusterMessage(message)) if !self.clients_paused => self.feed(Input::LocalMessage(message)),
+            Some(Demand::ClusterMessage(message)) if !self.clients_paused => {
+                self.feed(Input::LocalMessage(message))
+            }
             // Named clients are refused at signon in this release, so no other demand can come.
             Some(_) | None => {}
         }
@@ -316,7 +319,8 @@ impl Driver {
             Output::RunJob { job, work, .. } => self.children.run(job, work),
             Output::Hook { kind, message } => {
                 if !self.children.hook(&kind, &message) {
-                    self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
+                    self.logger
+                        .log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
                 }
             }
             Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
@@ -332,7 +336,8 @@ impl Driver {
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => self.media.send(&bytes, monotonic_ms()),
             Err(error) => {
-                self.logger.log(LogLevel::Error, &format!("a {} message was not sent: {error}", message.kind()));
+                self.logger
+                    .log(LogLevel::Error, &format!("a {} message was not sent: {error}", message.kind()));
             }
         }
     }

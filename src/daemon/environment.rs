@@ -13,10 +13,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// Every variable a child gets, in a fixed order. Later entries of the same name win.
 pub fn child_environment(ha_cf: &HaCf, local: &NodeName, layout: &Layout) -> Vec<(String, String)> {
-    let mut variables: Vec<(String, String)> = vec![
-        ("PATH".into(), DEFAULT_PATH.into()),
-        ("OCF_ROOT".into(), "/usr/lib/ocf".into()),
-    ];
+    let mut variables: Vec<(String, String)> =
+        vec![("PATH".into(), DEFAULT_PATH.into()), ("OCF_ROOT".into(), "/usr/lib/ocf".into())];
     for name in PASSED_ON {
         if let Ok(value) = std::env::var(name) {
             variables.push(((*name).into(), value));

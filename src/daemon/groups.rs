@@ -95,7 +95,10 @@ mod tests {
             holding: holding.to_owned(),
             ..NodeView::default()
         };
-        let mut view = ClusterView { nodes: vec![node("node1", "all"), node("node2", "none")], ..ClusterView::default() };
+        let mut view = ClusterView {
+            nodes: vec![node("node1", "all"), node("node2", "none")],
+            ..ClusterView::default()
+        };
         groups.add_to(&mut view);
         assert_eq!(view.groups[0].holder, "node1");
         assert_eq!(view.groups[0].resources[0].state, "running");

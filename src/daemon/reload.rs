@@ -46,7 +46,15 @@ impl Reload {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (settings_file, keys_file) = (layout.ha_cf(), layout.authkeys());
         let seen = times(&settings_file, &keys_file);
-        Self { directory: layout.etc_dir.clone(), settings_file, keys_file, seen, sender, receiver, busy: false }
+        Self {
+            directory: layout.etc_dir.clone(),
+            settings_file,
+            keys_file,
+            seen,
+            sender,
+            receiver,
+            busy: false,
+        }
     }
 
     /// Looks at the files in a thread of its own; the result comes out of [`Reload::next`]. A

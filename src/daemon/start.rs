@@ -229,7 +229,10 @@ fn start_anew(options: &StartOptions, held: Option<ResourceSet>, logger: &Logger
         command.arg("-l");
     }
     let error = command.exec();
-    logger.log(LogLevel::Critical, &format!("cannot execute heartbeat again: {error}; this node goes down with its resources active"));
+    logger.log(
+        LogLevel::Critical,
+        &format!("cannot execute heartbeat again: {error}; this node goes down with its resources active"),
+    );
     logger.flush(std::time::Duration::from_secs(2));
     EXIT_GENERIC
 }
