@@ -19,6 +19,42 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
+    /// The resource groups in the order of haresources; empty when none is configured or when the
+    /// daemon does not say.
+    #[serde(default)]
+    pub groups: Vec<GroupView>,
+}
+
+/// One resource group, a line of haresources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct GroupView {
+    /// What names the group: its first resource (resources spec 1.4).
+    #[serde(default)]
+    pub key: String,
+    /// The node the line names: its home.
+    #[serde(default)]
+    pub node: String,
+    /// The set it belongs to as this node sees it: `local` or `foreign`.
+    #[serde(default)]
+    pub set: String,
+    /// The node that holds it; empty when nobody is known to.
+    #[serde(default)]
+    pub holder: String,
+    /// Its resources in starting order.
+    #[serde(default)]
+    pub resources: Vec<ResourceView>,
+}
+
+/// One resource of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ResourceView {
+    /// As written in haresources, `IPaddr2::10.0.0.1/24/eth0`.
+    #[serde(default)]
+    pub word: String,
+    /// The last known state on this node: `running`, `stopped`, `starting`, `stopping`, `failed`
+    /// or `unknown`.
+    #[serde(default)]
+    pub state: String,
 }
 
 /// What is known of one node.
