@@ -1,0 +1,121 @@
+//! `hb_standby` and `hb_takeover`: usage texts of the original (resources spec 6), but with an
+//! answer: the daemon says whether it will, and a stopped daemon is an error at once.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::client::{Client, TIMEOUT_MS};
+use super::codec;
+use super::terminal::Terminal;
+use crate::wire::message::Message;
+
+/// Where the original's scripts write (messaging spec 7.1).
+pub const FIFO_PATH: &str = "/var/lib/heartbeat/fifo";
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Give resources away.
+    Standby,
+    /// Take resources.
+    Takeover,
+}
+
+/// Runs the tool; the value is the exit code: 0 when the daemon took the request (for an original
+/// daemon: when it was written), 1 else. `called_as` is shown in the usage.
+pub fn run(
+    verb: Verb,
+    called_as: &str,
+    words: &[String],
+    socket: &Path,
+    fifo: &Path,
+    terminal: &mut Terminal<'_>,
+) -> u8 {
+    let word = match words {
+        [] => "all",
+        [only] => only.as_str(),
+        _ => {
+            terminal.say(&format!("{called_as}: too many arguments"));
+            return usage(called_as, terminal);
+        }
+    };
+    if !matches!(word, "all" | "foreign" | "local" | "failback") {
+        if word != "--help" {
+            terminal.say(&format!("{called_as}: wrong resources({word})."));
+        }
+        return usage(called_as, terminal);
+    }
+    match ask(verb, word, socket, fifo) {
+        Ok(()) => {
+            if verb == Verb::Standby {
+                let shown = if word == "failback" { "foreign" } else { word };
+                terminal.log_plain(&format!("Going standby [{shown}]."));
+            }
+            0
+        }
+        Err(reason) => {
+            terminal.complain(&format!("{called_as}: ERROR: {reason}"));
+            1
+        }
+    }
+}
+
+fn usage(called_as: &str, terminal: &mut Terminal<'_>) -> u8 {
+    terminal.say("usage:");
+    terminal.complain(&format!("{called_as} [all|foreign|local|failback]"));
+    1
+}
+
+fn ask(verb: Verb, word: &str, socket: &Path, fifo: &Path) -> Result<(), String> {
+    let command = match verb {
+        Verb::Standby => "standby",
+        Verb::Takeover => "takeover",
+    };
+    let reply = Client::sign_on(socket, TIMEOUT_MS)
+        .and_then(|mut client| client.request("ha-command", &[("command", command), ("rsc_hold", word)]))
+        .map_err(|error| format!("{error}; no resources were moved"))?;
+    match (reply.text("result"), reply.text("info")) {
+        (Some("OK"), _) => Ok(()),
+        (_, Some(reason)) => Err(format!("heartbeat refuses {command} [{word}]: {reason}")),
+        // no reason given: an original daemon, which does not know the request
+        (_, None) => write_fifo(fifo, &fifo_message(verb, word)),
+    }
+}
+
+fn fifo_message(verb: Verb, word: &str) -> Message {
+    match (verb, word) {
+        (Verb::Standby, "failback") => fifo_message(verb, "foreign"),
+        (Verb::Standby, _) => Message::new("ask_resources").with("rsc_hold", word).with("info", "me"),
+        // the original sends the word as it is, and the other node takes "failback" for "all"
+        (Verb::Takeover, "failback") => fifo_message(verb, "local"),
+        (Verb::Takeover, _) => Message::new("hb_takeover").with("rsc_hold", word),
+    }
+}
+
+/// Writes in one piece (shorter than PIPE_BUF) and never waits for a reader.
+fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
+    let fail = |what: &str| Err(format!("{}: {what}; no resources were moved", path.display()));
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let mut fifo = match OpenOptions::new().write(true).custom_flags(flags.bits()).open(path) {
+        Ok(fifo) => fifo,
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENXIO) => return fail("no daemon reads it"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return fail("no permission to write, become root");
+        }
+        Err(error) => return fail(&error.to_string()),
+    };
+    if !fifo.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
+        return fail("is no FIFO");
+    }
+    let mut text = codec::encode_api(message);
+    text.pop();
+    match fifo.write(&text) {
+        Ok(count) if count == text.len() => Ok(()),
+        Ok(_) => fail("was written in part"),
+        Err(error) => fail(&error.to_string()),
+    }
+}
