@@ -209,8 +209,7 @@ impl Request {
         let error = |text: String| (LogLevel::Error, text);
         let pid_file = match &self.pid_file {
             Some(path) if !path.is_absolute() => {
-                let text =
-                    format!("Invalid pid-file name, must begin with a '/' [{}]", path.display());
+                let text = format!("Invalid pid-file name, must begin with a '/' [{}]", path.display());
                 return Err((LogLevel::Info, text));
             }
             Some(path) => path.clone(),
@@ -343,7 +342,8 @@ fn parse_hardware(text: &str) -> Result<Option<HardwareAddress>, String> {
     let mut address = [0; 6];
     let valid = digits.len() == 12 && digits.iter().all(u8::is_ascii_hexdigit);
     for (byte, pair) in address.iter_mut().zip(digits.chunks(2)) {
-        *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+        *byte =
+            std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
     }
     if valid {
         Ok(Some(HardwareAddress(address)))
@@ -378,11 +378,8 @@ fn log(level: LogLevel, text: &str) {
     let host = nix::unistd::gethostname().unwrap_or_default();
     let (date, pid, level_word) = (syslog::traditional_date(syslog::now_s()), Pid::this(), level.as_str());
     // Nobody may be reading any more; the system log has it.
-    let _ = writeln!(
-        io::stderr(),
-        "{date} {} send_arp: [{pid}]: {level_word}: {text}",
-        host.to_string_lossy()
-    );
+    let _ =
+        writeln!(io::stderr(), "{date} {} send_arp: [{pid}]: {level_word}: {text}", host.to_string_lossy());
     syslog::send(SYSLOG_USER, level.syslog_priority(), "send_arp", &format!("[{pid}]: {level_word}: {text}"));
 }
 

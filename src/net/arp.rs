@@ -149,7 +149,8 @@ pub fn probe(address: Ipv4Addr, link: &Link, timeout: Duration) -> io::Result<Op
                 continue;
             };
             let heard = parse(&buffer[..received.length]).filter(|_| !received.outgoing);
-            if let Some(heard) = heard.filter(|heard| heard.sender_address == address && heard.sender != own) {
+            if let Some(heard) = heard.filter(|heard| heard.sender_address == address && heard.sender != own)
+            {
                 return Ok(Some(HardwareAddress(heard.sender)));
             }
         }
@@ -299,8 +300,8 @@ mod tests {
     fn request_and_reply_are_those_of_the_original() {
         let request = ethernet_announcement(Operation::Request, &DEVICE, None, ADDRESS).unwrap();
         let expected = [
-            255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 192,
-            168, 77, 5, 0, 0, 0, 0, 0, 0, 192, 168, 77, 5,
+            255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1,
+            192, 168, 77, 5, 0, 0, 0, 0, 0, 0, 192, 168, 77, 5,
         ];
         assert_eq!(request, expected);
         let other = HardwareAddress([1, 2, 3, 4, 5, 6]);

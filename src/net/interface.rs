@@ -10,7 +10,8 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use super::netlink::{
-    same_network, Address, Link, Netlink, NetlinkError, Route, SCOPE_HOST, SCOPE_LINK, TABLE_LOCAL, TABLE_MAIN,
+    same_network, Address, Link, Netlink, NetlinkError, Route, SCOPE_HOST, SCOPE_LINK, TABLE_LOCAL,
+    TABLE_MAIN,
 };
 
 /// What was asked for; empty parameters count as absent.
@@ -99,9 +100,7 @@ impl Wanted {
         };
         let broadcast = match self.broadcast.as_deref().filter(|text| !text.is_empty()) {
             None => None,
-            Some(text) => {
-                Some(text.parse().map_err(|_| FindError::InvalidBroadcast(text.to_owned()))?)
-            }
+            Some(text) => Some(text.parse().map_err(|_| FindError::InvalidBroadcast(text.to_owned()))?),
         };
         Ok(Checked { ip, prefix, broadcast })
     }
@@ -128,9 +127,7 @@ pub fn find(netlink: &mut Netlink, wanted: &Wanted, addresses: &[Address]) -> Re
     let checked = wanted.check()?;
     let nic = match wanted.nic() {
         None => None,
-        Some(name) => {
-            Some(netlink.link(name)?.ok_or_else(|| FindError::UnknownInterface(name.to_owned()))?)
-        }
+        Some(name) => Some(netlink.link(name)?.ok_or_else(|| FindError::UnknownInterface(name.to_owned()))?),
     };
     let (link, prefix) = match (nic, checked.prefix) {
         (Some(link), Some(prefix)) => (link, prefix),
@@ -220,7 +217,9 @@ mod tests {
         assert_eq!(parse_netmask("24"), Some(24));
         assert_eq!(parse_netmask("255.255.255.0"), Some(24));
         assert_eq!(parse_netmask("255.255.255.255"), Some(32));
-        for bad in ["", "0", "33", "99", "v0", "+4", "-1", "024", "255.0.255.0", "0.0.0.0", "0.0.0.255", " 24"] {
+        for bad in
+            ["", "0", "33", "99", "v0", "+4", "-1", "024", "255.0.255.0", "0.0.0.0", "0.0.0.255", " 24"]
+        {
             assert_eq!(parse_netmask(bad), None, "{bad}");
         }
     }

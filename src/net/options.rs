@@ -46,9 +46,9 @@ pub fn parse(words: &[String], known: &str) -> Result<Parsed, String> {
                 }
                 Some(_) => {
                     let inside = &letters[position + letter.len_utf8()..];
-                    let value = if inside.is_empty() { rest.next().cloned() } else { Some(inside.to_owned()) };
                     let value =
-                        value.ok_or_else(|| format!("option requires an argument -- '{letter}'"))?;
+                        if inside.is_empty() { rest.next().cloned() } else { Some(inside.to_owned()) };
+                    let value = value.ok_or_else(|| format!("option requires an argument -- '{letter}'"))?;
                     parsed.options.push((letter, value));
                     break;
                 }

@@ -30,7 +30,9 @@ pub fn ping(address: Ipv4Addr, sequence: u16, timeout: Duration) -> io::Result<b
         match (&socket).read(&mut buffer) {
             Ok(length) if is_reply(&buffer[..length], address, identifier, sequence) => return Ok(true),
             Ok(_) => (),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => (),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                ()
+            }
             Err(error) => return Err(error),
         }
     }
@@ -53,12 +55,16 @@ fn is_reply(packet: &[u8], from: Ipv4Addr, identifier: u16, sequence: u16) -> bo
     let Some(icmp) = packet.get(header_bytes..header_bytes + 8).filter(|_| header_bytes >= 20) else {
         return false;
     };
-    source && icmp[0] == ECHO_REPLY && icmp[4..6] == identifier.to_be_bytes() && icmp[6..8] == sequence.to_be_bytes()
+    source
+        && icmp[0] == ECHO_REPLY
+        && icmp[4..6] == identifier.to_be_bytes()
+        && icmp[6..8] == sequence.to_be_bytes()
 }
 
 /// The Internet checksum (RFC 1071) of an even number of bytes.
 fn checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !(((folded & 0xffff) + (folded >> 16)) as u16)
 }
