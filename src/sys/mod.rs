@@ -6,3 +6,6 @@ pub mod interface;
 pub mod process;
 pub mod sched;
 pub mod time;
+pub mod local_time;
+pub mod packet;
+pub mod syslog;
