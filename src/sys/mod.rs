@@ -1,3 +1,5 @@
 //! The only unsafe code.
 
 #![allow(unsafe_code)]
+
+pub mod namespace;
