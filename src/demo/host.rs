@@ -66,6 +66,8 @@ pub(crate) struct Agent {
     child: Child,
     reader: BufReader<UnixStream>,
     name: String,
+    /// Process number, within the host, of a daemon in the foreground.
+    daemon: Option<u32>,
 }
 
 impl Agent {
@@ -84,7 +86,7 @@ impl Agent {
             .stdout(Stdio::null())
             .spawn()
             .map_err(silent)?;
-        Ok(Self { child, reader: BufReader::new(near), name: name.to_owned() })
+        Ok(Self { child, reader: BufReader::new(near), name: name.to_owned(), daemon: None })
     }
 
     /// Process number as this machine counts; for a host, of a process in its network namespace.
@@ -221,23 +223,37 @@ impl Host {
         }
     }
 
-    /// Starts the cluster daemon. Ours stays in the foreground (`-f`), so that its end is seen; the
-    /// value is its process number, or 0 for the original, which goes to the background.
+    /// Starts the cluster daemon. Ours stays in the foreground (`-f`), so that its end is seen
+    /// ([`Host::daemon_ended`]); the original goes to the background.
     ///
     /// # Errors
     /// It did not start; the text holds what it said.
-    pub fn start_daemon(&self) -> Result<u32, WorldError> {
+    pub fn start_daemon(&self) -> Result<(), WorldError> {
         if self.kind == HostKind::Ours {
-            return self.spawn(&[DAEMON, "-f"], DAEMON_OUTPUT);
+            let pid = self.spawn(&[DAEMON, "-f"], DAEMON_OUTPUT)?;
+            if let Some(agent) = self.agent().as_mut() {
+                agent.daemon = Some(pid);
+            }
+            return Ok(());
         }
         let output = self.run(&[DAEMON])?;
         match output.code {
-            Some(0) => Ok(0),
+            Some(0) => Ok(()),
             code => Err(WorldError::Failed {
                 host: self.name.clone(),
                 reason: format!("{DAEMON} ended with {code:?}: {}{}", output.stdout, output.stderr),
             }),
         }
+    }
+
+    /// Exit code of the daemon that [`Host::start_daemon`] started last since the host's boot;
+    /// `None` while it runs, and always for the original.
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn daemon_ended(&self) -> Result<Option<i32>, WorldError> {
+        let daemon = self.agent().as_ref().and_then(|agent| agent.daemon);
+        daemon.map_or(Ok(None), |pid| self.ended(pid))
     }
 
     /// Stops the daemon as an administrator does (`heartbeat -k`).

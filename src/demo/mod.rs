@@ -3,11 +3,14 @@
 
 pub mod agent;
 mod disk;
+pub mod draw;
 pub mod host;
 pub mod links;
 pub mod probe;
 mod protocol;
 mod responder;
+pub mod story;
 pub mod world;
 
 pub use protocol::{Output, ProcessUse};
+pub use story::json;
