@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 pub mod interface;
+pub mod local_time;
+pub mod namespace;
+pub mod packet;
 pub mod process;
 pub mod sched;
-pub mod time;
-pub mod local_time;
-pub mod packet;
 pub mod syslog;
+pub mod time;
