@@ -85,6 +85,14 @@ impl Diagnostic {
     pub fn new(severity: Severity, path: &str, place: Place, message: String, help: String) -> Self {
         Self { severity, path: path.to_owned(), place, message, help }
     }
+
+    /// Place and message in one line, for a log.
+    pub fn one_line(&self) -> String {
+        match self.place.line {
+            0 => format!("{}: {}", self.path, self.message),
+            line => format!("{}:{line}: {}", self.path, self.message),
+        }
+    }
 }
 
 /// Longest part of a line that is shown, in characters.

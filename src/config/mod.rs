@@ -130,6 +130,17 @@ pub struct ConfigFailure {
     pub diagnostics: Vec<Diagnostic>,
     /// [`EXIT_NOT_CONFIGURED`] or [`EXIT_NO_PERMISSION`].
     pub exit_code: u8,
+    /// Where ha.cf says that log lines go, as far as it could be read.
+    pub log: Option<settings::LogConfig>,
+}
+
+impl ConfigFailure {
+    /// The errors with their places, for people.
+    pub fn explanation(&self) -> String {
+        let errors =
+            self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == diagnostic::Severity::Error);
+        errors.map(ToString::to_string).collect()
+    }
 }
 
 /// Whether a line is one of the two that announce the start. `heartbeat -r` leaves them out.
@@ -183,6 +194,7 @@ impl Examination {
     fn into_result(self) -> Result<Loaded, ConfigFailure> {
         let directory = self.directory.display().to_string();
         let node = NodeName::new(&self.node_name);
+        let log = self.ha_cf.as_ref().map(|report| report.settings.log.clone());
         match (self.exit_code, self.ha_cf, self.auth_keys.keys, node) {
             (None, Some(ha_cf), Some(auth_keys), Some(node)) => {
                 let resources = self.resources.map(|report| report.resources).unwrap_or_default();
@@ -194,6 +206,7 @@ impl Examination {
                 log_lines: self.log_lines,
                 diagnostics: self.diagnostics,
                 exit_code: exit_code.unwrap_or(EXIT_NOT_CONFIGURED),
+                log,
             }),
         }
     }
@@ -301,8 +314,8 @@ fn examine_resources(
     (Some(source), Some(report))
 }
 
-/// `nodeinfo` or `uname -n`, in lower case (messaging spec 5.4).
-fn node_name(directory: &Path, host: &HostFacts) -> String {
+/// This node's name: the first line of `nodeinfo` or `uname -n`, in lower case (messaging spec 5.4).
+pub fn node_name(directory: &Path, host: &HostFacts) -> String {
     let from_file = read_file(directory, NODE_INFO)
         .ok()
         .map(|source| source.line(1).unwrap_or("").trim().to_ascii_lowercase());

@@ -40,9 +40,8 @@ struct Options {
     has_state: bool,
 }
 
-/// Runs `heartbeat` with these arguments and returns the exit code. `agents` are the names of the
-/// built-in resource agents.
-pub fn run(called_as: &str, words: &[String], agents: &[&str]) -> u8 {
+/// Runs `heartbeat` with these arguments and returns the exit code.
+pub fn run(called_as: &str, words: &[String]) -> u8 {
     let options = match parse(words) {
         Ok(options) => options,
         Err(bad) => {
@@ -69,7 +68,7 @@ pub fn run(called_as: &str, words: &[String], agents: &[&str]) -> u8 {
     } else if options.stop {
         stop(&layout)
     } else if options.reread && !options.restart {
-        reread(&layout, &options, agents)
+        reread(&layout, &options)
     } else {
         start::run(&layout, &start_options(&options))
     }
@@ -136,7 +135,7 @@ fn status(layout: &Layout) -> u8 {
     match running_pid(&layout.pid_file) {
         RunState::Running(pid) => {
             let host = crate::log::host_name();
-            let node = config::local_node_name(&layout.etc_dir, &HostFacts::gather());
+            let node = config::node_name(&layout.etc_dir, &HostFacts::gather());
             let pid = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
             println!(
                 "heartbeat OK [pid {pid} et al] is running on {} [{node}]...",
@@ -180,7 +179,7 @@ fn stop(layout: &Layout) -> u8 {
 }
 
 /// `-r`: checks the configuration, then tells the daemon to read it again; starts it if none runs.
-fn reread(layout: &Layout, options: &Options, _agents: &[&str]) -> u8 {
+fn reread(layout: &Layout, options: &Options) -> u8 {
     let logger = Logger::direct(LogTargets::none("heartbeat"));
     let running = pid_of(running_pid(&layout.pid_file));
     let Some(pid) = running else {
@@ -189,7 +188,7 @@ fn reread(layout: &Layout, options: &Options, _agents: &[&str]) -> u8 {
     match config::load(&layout.etc_dir, &HostFacts::gather()) {
         Err(failure) => {
             logger.log_all(failure.log_lines.clone());
-            eprint!("{failure}");
+            eprint!("{}", failure.explanation());
             logger.log(LogLevel::Info, &format!("Config errors: Heartbeat pid {pid} NOT restarted"));
             if failure.exit_code == 4 {
                 4

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::settings::{ClusterSettings, Faults};
 use crate::cluster::Cluster;
-use crate::config::settings::{self as config, AutoFailback};
+use crate::config::settings as config;
 use crate::config::Configuration;
 use crate::ipc::requests::{CommandRequest, Parameters};
 use crate::ipc::server::{ClientEvent, ClientId, Demand, Server};
 use crate::log::Logger;
-use crate::media::{MediaSet, DATAGRAM_MAX_BYTES};
+use crate::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
 use crate::sys::time::{monotonic_ms, unix_time_s};
 use crate::types::{AuthKeys, Generation, LogLevel, NodeName, ResourceSet, Uuid};
 use crate::wire::message::Message;
@@ -33,6 +33,8 @@ use super::reload::{Change, Reload};
 
 /// Requests of clients that may wait for the cluster's answer.
 const REQUESTS_MAX: usize = 64;
+/// Packets read in one go before timers are looked at: a flood must not keep our own beat back.
+const PENDING_MAX: usize = 1000;
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -65,7 +67,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
-        driver.media.close_log(&driver.logger);
+        driver.logger.log_all(driver.media.close());
         Ok(reason)
     })
 }
@@ -126,8 +128,9 @@ impl Driver {
     fn new(plan: Plan, logger: Logger) -> io::Result<Self> {
         let ha_cf = &plan.configuration.ha_cf;
         let resources = &plan.configuration.resources;
-        let mut media = MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms());
-        media.take_events().into_iter().for_each(|(level, text)| logger.log(level, &text));
+        let mut media =
+            MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
+        logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
@@ -157,19 +160,18 @@ impl Driver {
     }
 
     async fn serve(&mut self) -> ExitReason {
-        let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
         self.refresh_load();
         self.feed(Input::Start);
         loop {
             if let Some(reason) = self.exit {
                 return reason;
             }
-            let due =
-                self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.media.next_maintenance_ms());
+            let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.load_due_ms);
             let pause = Duration::from_millis(due.saturating_sub(monotonic_ms()).min(3_600_000));
             tokio::select! {
                 biased;
-                (link, length) = self.media.receive(&mut buffer) => self.packet(&link, &buffer[..length]),
+                received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
                 change = self.reload.next() => self.reloaded(change),
@@ -178,8 +180,11 @@ impl Driver {
             }
             // After a pause of ours everything that waits in the sockets is read before any timer
             // is looked at: it may say that we are not what we were.
-            while let Some((link, length)) = self.media.receive_pending(&mut buffer) {
-                self.packet(&link, &buffer[..length]);
+            for _ in 0..PENDING_MAX {
+                let Some(received) = self.media.try_receive(&mut buffer) else {
+                    break;
+                };
+                self.packet(&received, &buffer);
             }
             self.on_time();
         }
@@ -190,13 +195,11 @@ impl Driver {
         if now_ms >= self.load_due_ms {
             self.refresh_load();
         }
-        if now_ms >= self.media.next_maintenance_ms() {
-            self.media.maintain(now_ms);
-        }
+        self.media.maintain(now_ms);
         if self.cluster.next_timeout_ms().is_some_and(|due| now_ms >= due) {
             self.feed(Input::Tick);
         }
-        self.media.take_events().into_iter().for_each(|(level, text)| self.logger.log(level, &text));
+        self.logger.log_all(self.media.take_events());
     }
 
     fn refresh_load(&mut self) {
@@ -209,8 +212,9 @@ impl Driver {
 
     // ---- inputs --------------------------------------------------------------------------
 
-    fn packet(&mut self, link: &crate::types::LinkName, bytes: &[u8]) {
-        match wire::decode_datagram(bytes, &self.keys) {
+    fn packet(&mut self, received: &Received, buffer: &[u8]) {
+        let link = &received.link;
+        match wire::decode_datagram(&buffer[..received.length], &self.keys) {
             Ok(datagram) => self.feed(Input::Packet {
                 link: link.clone(),
                 key_index: datagram.key_index,
@@ -334,7 +338,9 @@ impl Driver {
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
-            Ok(bytes) => self.media.send(&bytes, monotonic_ms()),
+            Ok(bytes) => {
+                self.media.send(&bytes, monotonic_ms());
+            }
             Err(error) => {
                 self.logger
                     .log(LogLevel::Error, &format!("a {} message was not sent: {error}", message.kind()));
@@ -400,7 +406,7 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         pid: std::process::id(),
         api_auth: crate::ipc::requests::default_api_auth(haclient),
         command_gid: Some(command_gid),
-        ask_peers: ha_cf.auto_failback != AutoFailback::Legacy && false,
+        ask_peers: false,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whatever may fail because of the configuration or the machine fails before the process
 //! detaches, with a text on standard error and the original's exit code.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -119,7 +120,7 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
         }
     }
     if !options.foreground {
-        close_inherited(&[std::os::fd::AsRawFd::as_raw_fd(&pid_file)]);
+        close_inherited(&[pid_file.as_raw_fd()]);
     }
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
@@ -184,7 +185,7 @@ fn load_identity(layout: &Layout, loaded: &Loaded, logger: &Logger) -> Result<(G
         identity::uuid_from_file(&layout.uuid_file()).map_err(|error| error.to_string())?
     };
     logger.log_all(lines);
-    let now_s = u64::try_from(crate::sys::time::unix_time_s()).unwrap_or(1);
+    let now_s = crate::sys::time::unix_time_s();
     let (generation, lines) =
         identity::next_generation(&layout.generation_file(), ha_cf.generation_from_time, now_s)
             .map_err(|error| error.to_string())?;

@@ -257,8 +257,8 @@ impl MediaSet {
         self.reporter.take_events()
     }
 
-    /// Closes all media; the value is what to log about it.
-    pub fn close(mut self) -> Vec<LogLine> {
+    /// What to log when the media are about to be closed.
+    pub fn close(&mut self) -> Vec<LogLine> {
         let mut events = self.take_events();
         events.extend(self.media.iter().filter_map(UdpMedium::closed_line));
         events
