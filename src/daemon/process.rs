@@ -66,12 +66,6 @@ pub struct PidFile {
     path: PathBuf,
 }
 
-impl std::os::fd::AsRawFd for PidFile {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.file.as_raw_fd()
-    }
-}
-
 impl PidFile {
     /// Claims to be the one daemon: locks the file and writes this process's number. A stale file
     /// is not in the way. Of two starts at the same moment one gets the error.

@@ -3,7 +3,6 @@
 //! Whatever may fail because of the configuration or the machine fails before the process
 //! detaches, with a text on standard error and the original's exit code.
 
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -43,6 +42,10 @@ const EXIT_NO_PERMISSION: u8 = 4;
 
 /// Starts the daemon; in the foreground returns when it has ended, else as soon as it is detached.
 pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
+    if !options.foreground {
+        // Before anything of ours is open: what a shell or an init script left open is not ours.
+        close_inherited(&[]);
+    }
     let logger = Logger::direct(LogTargets::none("heartbeat"));
     let host = HostFacts::gather();
     let loaded = if options.manage_resources {
@@ -118,9 +121,6 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
             logger.log(LogLevel::Error, &error.to_string());
             return EXIT_NO_PERMISSION;
         }
-    }
-    if !options.foreground {
-        close_inherited(&[pid_file.as_raw_fd()]);
     }
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
