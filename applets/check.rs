@@ -1,4 +1,12 @@
-//! Check ha.cf, authkeys and haresources
+//! `ha check`: check ha.cf, authkeys and haresources.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, Command};
+use ha_core::config::check::{check, Scripts, INIT_DIRECTORY};
+use ha_core::config::host::HostFacts;
+use ha_core::config::DIRECTORY_DEFAULT;
 
 use crate::applet::{Applet, Invocation};
 
@@ -6,10 +14,36 @@ use crate::applet::{Applet, Invocation};
 pub const APPLET: Applet =
     Applet { names: &["check"], summary: "Check ha.cf, authkeys and haresources", definition, run };
 
-fn definition() -> clap::Command {
-    clap::Command::new("check")
+/// Agents that need no script.
+const BUILT_IN_AGENTS: &[&str] = &["IPaddr", "IPaddr2"];
+
+fn definition() -> Command {
+    Command::new("check")
+        .about("Check ha.cf, authkeys and haresources together")
+        .after_help("Exit code: 0 nothing or hints, 1 warnings, 2 errors.")
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"))
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .default_value(DIRECTORY_DEFAULT)
+                .help("Directory of the three files"),
+        )
 }
 
-fn run(_invocation: &Invocation) -> u8 {
-    1
+fn run(invocation: &Invocation) -> u8 {
+    let words = std::iter::once(invocation.called_as.clone().into()).chain(invocation.arguments.clone());
+    let matches = match definition().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // nothing is left to do when even this cannot be written
+            let _ = error.print();
+            return error.exit_code() as u8;
+        }
+    };
+    let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
+    let scripts = Scripts { built_in: BUILT_IN_AGENTS, init_directory: Path::new(INIT_DIRECTORY) };
+    let report = check(Path::new(directory), &HostFacts::gather(), scripts);
+    let text = if matches.get_flag("json") { report.to_json() } else { report.to_text() };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    report.exit_code()
 }

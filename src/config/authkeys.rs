@@ -59,10 +59,11 @@ pub fn load(directory: &Path, effective_uid: u32) -> AuthKeysReport {
         report.diagnostics.push(file_remark(Severity::Error, message, &help));
         return report;
     }
-    if mode & 0o077 != 0 {
+    if mode & !0o600 != 0 {
+        let severity = if mode & 0o077 != 0 { Severity::Warning } else { Severity::Hint };
         let message = format!("the mode is {mode:o}");
         let help = format!("chmod 600 {cited}");
-        report.diagnostics.push(file_remark(Severity::Warning, message, &help));
+        report.diagnostics.push(file_remark(severity, message, &help));
     }
     if metadata.uid() != effective_uid && metadata.uid() != 0 {
         let message = format!("the file belongs to user {}, who can change the keys", metadata.uid());
@@ -325,4 +326,56 @@ fn leading_integer(bytes: &[u8]) -> Option<(i64, usize)> {
     let digits = bytes[sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = std::str::from_utf8(&bytes[..sign + digits]).ok()?;
     Some((text.parse().ok()?, sign + digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the original accepts and which key it then signs with, tried out on it.
+    #[test]
+    fn accepted_as_by_the_original() {
+        let cases: [(&str, Option<u8>); 19] = [
+            ("auth1\n1 crc\n", Some(1)),
+            ("auth 1 2\n1 crc\n", Some(1)),
+            ("auth 1x\n1 crc\n", Some(1)),
+            ("auth 01\n1 crc", Some(1)),
+            ("auth 1 # x\n1 crc\n", Some(1)),
+            (" auth 1\r\n\t1crc\r\n", Some(1)),
+            ("auth 1\n1 md5 # not a comment\n", Some(1)),
+            ("auth 1\nauth 2\n1 crc\n2 md5 x\n", Some(2)),
+            ("2 md5 x\nauth 1\n1 crc\n", Some(1)),
+            ("auth 0\n0 sha1 x y\n", Some(0)),
+            ("a 1\n1 crc\n", None),
+            ("anything 1\n1 crc\n", None),
+            ("auth\n1 crc\n", None),
+            ("auth -1\n-1 crc\n", None),
+            ("auth 16\n16 sha1 x\n", None),
+            ("auth 1\n1 SHA1 x\n", None),
+            ("auth 1\n1 crc # x\n", None),
+            ("auth 1\n1 crc\n0 sha9 k\n", None),
+            ("1 crc\nauth 1\n", None),
+        ];
+        for (text, active) in cases {
+            let keys = parse(text.as_bytes(), "authkeys", "authkeys").keys;
+            assert_eq!(keys.map(|keys| keys.active), active, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        for text in
+            ["1 sha1 Secret x\n1 sha1 Secret\n", "x sha1 Secret\n", "1 sha9 Secret\n", "1 crc Secret\n"]
+        {
+            let report = parse(text.as_bytes(), "authkeys", "authkeys");
+            let shown: String = report.diagnostics.iter().map(Diagnostic::to_string).collect();
+            assert!(!format!("{shown}{:?}", report.log).contains("Secret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_key_may_hold_any_bytes() {
+        let report = parse(b"auth 7\n7 md5 \xff\xfe#\x00\n", "authkeys", "authkeys");
+        assert_eq!(report.keys.unwrap().keys[&7].secret, b"\xff\xfe#\0");
+    }
 }

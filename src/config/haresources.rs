@@ -185,10 +185,11 @@ impl HaResources {
         self.groups.iter().map(Group::key)
     }
 
-    /// The file in its normal form: one line per group, as [`Group::text`]. Reading it again gives
-    /// the same groups.
+    /// The file in its normal form: one line per group, as [`Group::text`] with the original's blank
+    /// at the end (it keeps a backslash there from joining lines). Reading it again gives the same
+    /// groups.
     pub fn normal_form(&self) -> String {
-        self.groups.iter().map(|group| group.text() + "\n").collect()
+        self.groups.iter().map(|group| group.text() + " \n").collect()
     }
 
     /// A fingerprint of the normal form, 16 hex digits (FNV-1a, 64 bits): it does not change with
@@ -320,4 +321,81 @@ fn words(text: &str) -> Vec<(usize, &str)> {
         offset += word.len() + 1;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> HaResourcesReport {
+        read(&Source::from_bytes(std::path::Path::new("/etc/ha.d"), FILE_NAME, text.as_bytes()))
+    }
+
+    fn cut(word: &str) -> (String, Vec<String>) {
+        let resource = Resource::new(word);
+        (resource.script, resource.arguments)
+    }
+
+    #[test]
+    fn words_are_cut_into_script_and_arguments() {
+        let cases: [(&str, &str, &[&str]); 12] = [
+            ("nginx", "nginx", &[]),
+            ("X::a::b", "X", &["a", "b"]),
+            ("X::a::::b::", "X", &["a", "b"]),
+            ("10.0.0.1", "IPaddr", &["10.0.0.1"]),
+            ("10.0.0.1/24/eth0:1/10.0.0.255", "IPaddr", &["10.0.0.1/24/eth0:1/10.0.0.255"]),
+            ("10.0.0", "10.0.0", &[]),
+            ("a10.0.0.1", "a10.0.0.1", &[]),
+            ("IPaddr2::10.0.0.1/24", "IPaddr2", &["10.0.0.1/24"]),
+            ("IPv6addr::fe80::1/64/eth0", "IPv6addr", &["fe80::1/64/eth0"]),
+            ("IPv6addr::::1", "IPv6addr", &["::1"]),
+            ("2001:db8::5/64", "IPv6addr", &["2001:db8::5/64"]),
+            ("drbddisk::1::2", "drbddisk", &["1", "2"]),
+        ];
+        for (word, script, arguments) in cases {
+            let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(cut(word), (script.to_owned(), arguments), "{word}");
+        }
+    }
+
+    #[test]
+    fn lines_are_joined_as_the_normaliser_does() {
+        let report = parse("Alpha a\\\nb c \\ # no\n# x \\\nbeta d\\\n\nbeta e#f g\n\tbeta\th");
+        assert_eq!(report.resources.normal_form(), "alpha ab c \\ \nbeta d \nbeta e \nbeta h \n");
+        assert_eq!(report.places[0][2].line, 2);
+        assert_eq!((report.places[0][2].column, report.places[0][2].length), (3, 1));
+    }
+
+    #[test]
+    fn groups_are_found_by_key_then_by_member() {
+        let resources = parse("alpha 10.0.0.1 web\nbeta 10.0.0.2 web db\nbeta web x\n").resources;
+        assert_eq!(resources.look_up("10.0.0.2").map(Group::key), Ok("10.0.0.2"));
+        assert_eq!(resources.look_up("db").map(Group::key), Ok("10.0.0.2"));
+        assert_eq!(resources.look_up("web").map(|group| group.line), Ok(3));
+        assert_eq!(resources.look_up("10.0"), Err(LookupError::NotFound("10.0".into())));
+        let ambiguous = parse("alpha a web\nbeta b web\n").resources;
+        assert!(matches!(ambiguous.look_up("web"), Err(LookupError::Ambiguous { .. })));
+        let beta = NodeName::new("beta").unwrap();
+        assert_eq!(resources.local_keys(&beta).collect::<Vec<_>>(), ["10.0.0.2", "web"]);
+        assert_eq!(resources.foreign_keys(&beta).collect::<Vec<_>>(), ["10.0.0.1"]);
+        assert_eq!(resources.all_keys().count(), 3);
+    }
+
+    #[test]
+    fn the_digest_sees_what_matters() {
+        let digest = |text: &str| parse(text).resources.digest();
+        assert_eq!(digest(""), "cbf29ce484222325");
+        assert_eq!(digest("a b c\n"), digest("# x\nA  b \\\n c# y"));
+        assert_ne!(digest("a b c\n"), digest("a c b\n"));
+        assert_ne!(digest("a b\na c\n"), digest("a c\na b\n"));
+    }
+
+    #[test]
+    fn limits_hold() {
+        let many = "a b\n".repeat(GROUPS_MAX + 1);
+        assert!(parse(&many).failed);
+        assert!(parse(&format!("a {}", "b ".repeat(RESOURCES_MAX + 1))).failed);
+        assert!(parse(&format!("a {}", "b".repeat(LINE_MAX_BYTES))).failed);
+        assert!(!parse(&format!("a b # {}", "c".repeat(LINE_MAX_BYTES))).failed);
+    }
 }

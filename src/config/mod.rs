@@ -11,6 +11,7 @@
 
 mod apply;
 pub mod authkeys;
+pub mod check;
 pub mod diagnostic;
 pub mod directive;
 pub mod ha_cf;

@@ -1,0 +1,370 @@
+//! `ha check`: the three files together, and everything a person would rather hear before the
+//! night it matters.
+//!
+//! What stops a start is found by [`super::examine`]; this adds what starts but probably does not
+//! do what was meant. Levels: an error stops the start or a resource, a warning is probably wrong,
+//! a hint is good to know.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::diagnostic::{Diagnostic, Place, Severity};
+use super::ha_cf::HaCfReport;
+use super::haresources::{HaResourcesReport, Resource};
+use super::host::HostFacts;
+use super::source::cited_path;
+use super::{authkeys, examine, haresources, Examination, HA_CF};
+use crate::types::{AuthKeys, SigningMethod};
+
+/// Where LSB scripts are.
+pub const INIT_DIRECTORY: &str = "/etc/init.d";
+
+/// Keys shorter than this get a hint.
+const SECRET_SHORT_BYTES: usize = 16;
+
+/// What resource words may name besides the scripts in `resource.d` of the directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Scripts<'a> {
+    /// Agents that are part of this program.
+    pub built_in: &'a [&'a str],
+    /// Usually [`INIT_DIRECTORY`].
+    pub init_directory: &'a Path,
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckReport {
+    /// The directory that was looked at.
+    pub directory: String,
+    /// This node's name.
+    pub node: String,
+    /// Fingerprint of haresources, to be the same on both nodes; absent when it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub haresources_digest: Option<String>,
+    /// How many errors.
+    pub errors: usize,
+    /// How many warnings.
+    pub warnings: usize,
+    /// How many hints.
+    pub hints: usize,
+    /// In the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl CheckReport {
+    /// 2 with errors, 1 with warnings, else 0.
+    pub fn exit_code(&self) -> u8 {
+        match (self.errors, self.warnings) {
+            (0, 0) => 0,
+            (0, _) => 1,
+            _ => 2,
+        }
+    }
+
+    /// For people: the remarks with the lines they are about, then the counts.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for diagnostic in &self.diagnostics {
+            text.push_str(&format!("{diagnostic}\n"));
+        }
+        if let Some(digest) = &self.haresources_digest {
+            text.push_str(&format!("haresources {digest} (the same on both nodes when the files agree)\n"));
+        }
+        let counts: Vec<String> = [(self.errors, "error"), (self.warnings, "warning"), (self.hints, "hint")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
+            .collect();
+        let counts = if counts.is_empty() { "nothing to remark".to_owned() } else { counts.join(", ") };
+        text.push_str(&format!("{} as node {}: {counts}\n", self.directory, self.node));
+        text
+    }
+
+    /// For programs: one object on several lines.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// Checks the files in `directory`. Changes nothing; may ask a name server for `ucast` hosts.
+pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckReport {
+    let examination = examine(directory, host, true);
+    let mut checker = Checker { directory, host, scripts, found: examination.diagnostics.clone() };
+    if let Some(report) = &examination.ha_cf {
+        checker.nodes(report);
+        checker.times(report);
+        checker.failback(report);
+        checker.links(report);
+    }
+    if let Some(keys) = &examination.auth_keys.keys {
+        checker.keys(keys);
+    }
+    if let Some(report) = &examination.resources {
+        checker.groups(report);
+        checker.addresses(report);
+        checker.scripts(report);
+    }
+    report(directory, &examination, checker.found)
+}
+
+fn report(directory: &Path, examination: &Examination, mut found: Vec<Diagnostic>) -> CheckReport {
+    let order = [HA_CF, authkeys::FILE_NAME, haresources::FILE_NAME].map(|name| cited_path(directory, name));
+    let file = |path: &str| order.iter().position(|known| known == path);
+    found.sort_by_key(|one| (file(&one.path), one.place.line == 0, one.place.line, one.place.column));
+    found.dedup();
+    let count = |severity| found.iter().filter(|one| one.severity == severity).count();
+    CheckReport {
+        directory: directory.display().to_string(),
+        node: examination.node_name.clone(),
+        haresources_digest: examination.resources.as_ref().map(|report| report.resources.digest()),
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        hints: count(Severity::Hint),
+        diagnostics: found,
+    }
+}
+
+struct Checker<'a> {
+    directory: &'a Path,
+    host: &'a HostFacts,
+    scripts: Scripts<'a>,
+    found: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn add(&mut self, severity: Severity, file: &str, place: Place, message: String, help: &str) {
+        let path = cited_path(self.directory, file);
+        self.found.push(Diagnostic::new(severity, &path, place, message, help.to_owned()));
+    }
+
+    fn nodes(&mut self, report: &HaCfReport) {
+        let place = place_of(report, "node");
+        match report.settings.nodes.len() {
+            0 | 2 => {}
+            1 => {
+                let message = "there is only one node: nobody can take over".to_owned();
+                self.add(Severity::Warning, HA_CF, place, message, "name both nodes");
+            }
+            count => {
+                let message = format!("there are {count} nodes, but haresources works for exactly two");
+                let help = "with more, several nodes take what a dead one had";
+                self.add(Severity::Warning, HA_CF, place, message, help);
+            }
+        }
+    }
+
+    fn times(&mut self, report: &HaCfReport) {
+        let settings = &report.settings;
+        let (keepalive, warn) = (settings.keepalive_ms, settings.warn_time_ms);
+        let (dead, init) = (settings.dead_time_ms, settings.init_dead_ms);
+        if !report.is_good() || keepalive == 0 {
+            return;
+        }
+        let warn_given = report.given.contains_key("warntime");
+        if warn >= dead {
+            let message = format!("warntime ({warn} ms) is not below deadtime ({dead} ms)");
+            let help = "a late beat would never be warned of; half of deadtime is usual";
+            self.add(Severity::Warning, HA_CF, place_of(report, "warntime"), message, help);
+        } else if warn <= keepalive && warn_given {
+            let message = format!("warntime ({warn} ms) is not above keepalive ({keepalive} ms)");
+            let help = "every beat would count as late";
+            self.add(Severity::Warning, HA_CF, place_of(report, "warntime"), message, help);
+        }
+        if init < 2 * dead {
+            let given = report.given.contains_key("initdead");
+            let severity = if given { Severity::Warning } else { Severity::Hint };
+            let place = place_of(report, if given { "initdead" } else { "deadtime" });
+            let message = format!("initdead ({init} ms) is less than twice deadtime ({dead} ms)");
+            let help = "networks are slow at boot: a peer that is not heard in time is declared dead";
+            self.add(severity, HA_CF, place, message, help);
+        }
+    }
+
+    fn failback(&mut self, report: &HaCfReport) {
+        if report.given.contains_key("auto_failback") || report.given.contains_key("nice_failback") {
+            return;
+        }
+        let message = "auto_failback is missing: the old `legacy` protocol is used".to_owned();
+        let help = "add auto_failback on (groups go home when their node returns) or auto_failback off";
+        self.add(Severity::Warning, HA_CF, Place::file(), message, help);
+    }
+
+    fn links(&mut self, report: &HaCfReport) {
+        let mut devices: Vec<String> = Vec::new();
+        for (medium, place) in report.settings.media.iter().zip(&report.media_places) {
+            let Some(link) = medium.link() else { continue };
+            if devices.iter().any(|device| device == link.as_str()) {
+                let message = format!("`{link}` carries heartbeats already");
+                let help = "a second medium on one device is no second link";
+                self.add(Severity::Hint, HA_CF, place.clone(), message, help);
+            } else {
+                devices.push(link.to_string());
+            }
+        }
+        if devices.len() == 1 && report.other_media == 0 {
+            let place = report.media_places.first().cloned().unwrap_or_default();
+            let message = "this is the only link: a split brain is one cable away".to_owned();
+            let help = "add a second medium over another cable, switch or serial line";
+            self.add(Severity::Warning, HA_CF, place, message, help);
+        }
+    }
+
+    fn keys(&mut self, keys: &AuthKeys) {
+        let file = authkeys::FILE_NAME;
+        let Some(active) = keys.keys.get(&keys.active) else { return };
+        match active.method {
+            SigningMethod::Crc => {
+                let message = "packets are signed with crc: anyone on the network can forge them".to_owned();
+                let help = "use sha1 and a long key, unless the link is a cable between the two hosts";
+                self.add(Severity::Warning, file, Place::file(), message, help);
+            }
+            _ if active.secret.len() < SECRET_SHORT_BYTES => {
+                let message = format!("the key has fewer than {SECRET_SHORT_BYTES} characters");
+                self.add(Severity::Hint, file, Place::file(), message, "a long random word is better");
+            }
+            _ => {}
+        }
+    }
+
+    fn groups(&mut self, report: &HaResourcesReport) {
+        let file = haresources::FILE_NAME;
+        let groups = &report.resources.groups;
+        if groups.is_empty() && !report.failed {
+            let message = "there are no resource groups: nothing will be taken over".to_owned();
+            self.add(Severity::Hint, file, Place::file(), message, "see haresources(5)");
+        }
+        let mut words: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+        for (group, places) in groups.iter().zip(&report.places) {
+            for (index, resource) in group.resources.iter().enumerate() {
+                let place = places.get(index + 1).cloned().unwrap_or_default();
+                let is_key = index == 0;
+                let Some((line, was_key)) = words.insert(&resource.word, (place.line, is_key)) else {
+                    continue;
+                };
+                let word = &resource.word;
+                if is_key && was_key {
+                    let message = format!("`{word}` is the first resource of line {line} too");
+                    let help = "the first resource names the group, so it must differ";
+                    self.add(Severity::Error, file, place, message, help);
+                } else if address(resource).is_none() {
+                    let message = format!("`{word}` is in line {line} too");
+                    let help = "releasing one group stops it for the other";
+                    self.add(Severity::Warning, file, place, message, help);
+                }
+            }
+        }
+    }
+
+    /// The same address twice, however it is written, and addresses that are none.
+    fn addresses(&mut self, report: &HaResourcesReport) {
+        let file = haresources::FILE_NAME;
+        let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+        for (resource, place) in resources(report) {
+            match address(resource) {
+                None => {}
+                Some(Err(reason)) => {
+                    let help = "expected ADDRESS[/BITS[/INTERFACE[:LABEL][/BROADCAST]]]";
+                    self.add(Severity::Error, file, place, reason, help);
+                }
+                Some(Ok(address)) => {
+                    if let Some(line) = seen.insert(address, place.line) {
+                        let message = format!("the address {address} is in line {line} too");
+                        let help = "two groups would fight for it";
+                        self.add(Severity::Error, file, place, message, help);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Resources that no script answers to (resources spec 1.5).
+    fn scripts(&mut self, report: &HaResourcesReport) {
+        let file = haresources::FILE_NAME;
+        let own = self.directory.join("resource.d");
+        let init = self.scripts.init_directory;
+        for (resource, place) in resources(report) {
+            let name = resource.script.as_str();
+            if self.scripts.built_in.contains(&name) {
+                continue;
+            }
+            let plain = !name.is_empty() && !name.contains('/') && !matches!(name, "." | "..");
+            let found: Vec<bool> = [own.as_path(), init]
+                .iter()
+                .filter(|_| plain)
+                .filter_map(|directory| std::fs::metadata(directory.join(name)).ok())
+                .filter(std::fs::Metadata::is_file)
+                .map(|metadata| metadata.permissions().mode() & 0o111 != 0)
+                .collect();
+            if found.contains(&true) {
+                continue;
+            }
+            let message = if found.is_empty() {
+                format!("there is no resource script `{name}`")
+            } else {
+                format!("the resource script `{name}` is not executable")
+            };
+            let help = format!("looked in {} and {}", own.display(), init.display());
+            self.add(Severity::Error, file, place, message, &help);
+        }
+        for (resource, place) in resources(report) {
+            if let Some(interface) =
+                interface(resource).filter(|name| !self.host.interfaces.contains_key(*name))
+            {
+                let message = format!("there is no interface `{interface}` at the moment");
+                self.add(Severity::Warning, file, place, message, "the address could not be set up");
+            }
+        }
+    }
+}
+
+/// All resources with their places.
+fn resources(report: &HaResourcesReport) -> impl Iterator<Item = (&Resource, Place)> {
+    report.resources.groups.iter().zip(&report.places).flat_map(|(group, places)| {
+        let place = |index: usize| places.get(index + 1).cloned().unwrap_or_default();
+        group.resources.iter().enumerate().map(move |(index, resource)| (resource, place(index)))
+    })
+}
+
+/// The IPv4 address a resource stands for: `None` when it is another kind of resource.
+fn address(resource: &Resource) -> Option<Result<Ipv4Addr, String>> {
+    if !matches!(resource.script.as_str(), "IPaddr" | "IPaddr2") {
+        return None;
+    }
+    let Some(argument) = resource.arguments.first() else {
+        return Some(Err(format!("`{}` without an address", resource.word)));
+    };
+    let mut parts = argument.split('/');
+    let text = parts.next().unwrap_or("");
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return None;
+    }
+    let bits = parts.next().filter(|bits| !bits.is_empty());
+    let bits_wrong = |bits: &str| {
+        let mask = bits.parse::<Ipv4Addr>().is_ok();
+        !mask && !bits.parse::<u8>().is_ok_and(|bits| bits <= 32)
+    };
+    Some(match (text.parse(), bits) {
+        (Err(_), _) => Err(format!("`{text}` is not an address")),
+        (Ok(_), Some(bits)) if bits_wrong(bits) => Err(format!("`{bits}` is no length of a netmask")),
+        (Ok(address), _) => Ok(address),
+    })
+}
+
+/// The interface an address resource names, without its label.
+fn interface(resource: &Resource) -> Option<&str> {
+    if !matches!(resource.script.as_str(), "IPaddr" | "IPaddr2") {
+        return None;
+    }
+    let part = resource.arguments.first()?.split('/').nth(2)?;
+    // three forms: address/bits/interface, and without bits or interface a broadcast address
+    let name = part.split(':').next().filter(|name| !name.is_empty())?;
+    name.parse::<Ipv4Addr>().is_err().then_some(name)
+}
+
+fn place_of(report: &HaCfReport, directive: &str) -> Place {
+    report.given.get(directive).cloned().unwrap_or_else(Place::file)
+}
