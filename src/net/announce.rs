@@ -275,7 +275,8 @@ impl<'a> PidFile<'a> {
             match parse_pid(&text) {
                 Some(pid) if pid == Pid::this() => return Ok(Self(path)),
                 Some(pid) => {
-                    if stop_announcing(path)? {
+                    let killed = stop_announcing(path)?;
+                    if killed {
                         log(LogLevel::Info, &format!("Killed old send_arp process [{pid}]"));
                     }
                 }

@@ -30,10 +30,10 @@ pub fn ping(address: Ipv4Addr, sequence: u16, timeout: Duration) -> io::Result<b
         match (&socket).read(&mut buffer) {
             Ok(length) if is_reply(&buffer[..length], address, identifier, sequence) => return Ok(true),
             Ok(_) => (),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                ()
-            }
-            Err(error) => return Err(error),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => (),
+                _ => return Err(error),
+            },
         }
     }
 }

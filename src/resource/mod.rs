@@ -10,6 +10,7 @@
 pub mod groups;
 pub mod heartbeat_class;
 pub mod ip_addr;
+mod ip_parameters;
 pub mod manager;
 pub mod meta_data;
 pub mod runner;

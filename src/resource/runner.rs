@@ -133,7 +133,8 @@ impl Runner {
                 continue;
             }
             result.code = code;
-            let active = self.is_active(word);
+            let missing = self.environment.resolve(Resource::from_word(word).script).is_none();
+            let active = !missing && self.is_active(word);
             if active {
                 result.still_active = true;
                 self.log.line("CRIT: Resource STOP failure. Reboot required!");
@@ -162,7 +163,11 @@ impl Runner {
         Some(announce(&context))
     }
 
+    /// A script that is not there is not waited for: it cannot succeed a second later.
     fn stop_with_retries(&self, word: &str) -> u8 {
+        if self.locate(&Resource::from_word(word)).is_none() {
+            return 1;
+        }
         let mut left = self.stop_retries;
         loop {
             let code = self.operate(word, "stop");
