@@ -1,6 +1,6 @@
 //! Log lines in the original's formats, written without ever delaying the caller.
 //!
-//! - [`line`]: the formats.
+//! - [`mod@line`]: the formats.
 //! - [`syslog`]: one datagram per line.
 //! - [`sinks`]: the files, standard error and syslog.
 //! - [`writer`]: [`Logger`]: directly into the sinks while the program starts, through a bounded

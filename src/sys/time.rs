@@ -26,7 +26,7 @@ const EPOCH: LocalTime = LocalTime { year: 1970, month: 1, day: 1, hour: 0, minu
 /// express comes back as 1970-01-01 00:00:00.
 pub fn local_time(unix_s: i64) -> LocalTime {
     // `time_t` has 64 bits with musl and on 64-bit systems; elsewhere the far future is cut off.
-    let seconds = unix_s as libc::time_t;
+    let seconds = unix_s as _;
     // SAFETY: `tm` is plain numbers and a pointer, for which all zero bytes are a valid value.
     let mut broken_down: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right types for the whole call.
