@@ -147,7 +147,8 @@ fn install(applets: &'static [Applet], rest: &[OsString]) -> u8 {
 
 fn link(binary: &Path, place: &Path, symbolic: bool) -> io::Result<()> {
     if std::fs::symlink_metadata(place).is_ok() {
-        return if same_file(binary, place)? { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        let same = same_file(binary, place)?;
+        return if same { Ok(()) } else { Err(io::Error::other("there is another file of this name")) };
     }
     if symbolic {
         symlink(binary, place)

@@ -159,11 +159,13 @@ fn advice() -> String {
         })
         .map(|(path, forbids, remedy)| format!("\n  {} is {forbids}: {remedy}", path.replace('/', ".")))
         .collect();
-    if lines.is_empty() && geteuid().is_root() {
-        lines.push(
-            "\n  this root lacks CAP_SYS_ADMIN, or a filter (a container's seccomp profile) refuses the call"
-                .to_owned(),
-        );
+    if lines.is_empty() {
+        let text = if geteuid().is_root() {
+            "this root lacks CAP_SYS_ADMIN, or a filter (a container's seccomp profile) refuses the call"
+        } else {
+            "an ordinary user may not do this here: run as root"
+        };
+        lines.push(format!("\n  {text}"));
     }
     lines.concat()
 }
