@@ -162,6 +162,7 @@ impl World {
             local: config.name(host),
             uuid: Uuid([host as u8 + 1; 16]),
             generation: Generation(generation),
+            process_id: 4_000 + host as u32,
             nodes: (0..config.nodes).map(|node| config.name(node)).collect(),
             links: (0..config.links).map(link_name).collect(),
             keepalive_ms: config.keepalive_ms,
@@ -171,9 +172,11 @@ impl World {
             hop_fudge: 1,
             auto_failback: config.auto_failback,
             max_rexmit_delay_ms: 250.min(config.keepalive_ms * 2),
+            manage_resources: true,
+            local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume,
             random_seed,
-            faults: config.faults.clone(),
+            faults: config.faults,
         }
     }
 

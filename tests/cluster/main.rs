@@ -13,7 +13,6 @@ mod network;
 mod print;
 mod scenario;
 mod settle;
-mod stub;
 mod swarm;
 mod world;
 
@@ -28,5 +27,6 @@ mod replay;
 
 /// The cluster under test: the one place that says which.
 mod core {
-    pub use crate::stub::{Cluster, ClusterSettings, Faults};
+    pub use ha_core::cluster::settings::{ClusterSettings, Faults};
+    pub use ha_core::cluster::Cluster;
 }

@@ -11,7 +11,7 @@ fn is_caught(rule: &str, change: impl Fn(&mut Faults)) {
     let mut faults = Faults::default();
     change(&mut faults);
     let caught = (0..SEEDS_MAX).find_map(|seed| {
-        let failure = swarm::run(seed, faults.clone(), false).err()?;
+        let failure = swarm::run(seed, faults, false).err()?;
         Some((seed, failure.why))
     });
     match caught {

@@ -365,7 +365,7 @@ impl World {
                     self.hosts[host].log.push(text);
                 }
             }
-            Output::Hook { .. } | Output::Deliver { .. } | Output::Beat => {}
+            Output::Hook { .. } | Output::Deliver { .. } | Output::Beat | Output::ClientsPaused(_) => {}
         }
     }
 
