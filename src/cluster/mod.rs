@@ -6,7 +6,8 @@
 //! | `receive` | what a packet is worth, where it goes |
 //! | `sequence` | order, gaps, retransmission |
 //! | `liveness` | beats, deaths, links, when communication is up |
-//! | `claims` | who holds which set, first acquisition, takeover, conflicts |
+//! | `claims` | who holds which set, first acquisition, takeover |
+//! | `conflict` | both claim, nobody claims, failback, failed starts |
 //! | `lateness` | what a node does that was paused |
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
@@ -19,6 +20,7 @@ pub mod settings;
 pub mod view;
 
 mod claims;
+mod conflict;
 mod handover;
 mod jobs;
 mod lateness;
@@ -364,3 +366,6 @@ fn next_random(state: &mut u64) -> u64 {
     *state ^= *state >> 27;
     state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
 }
+
+#[cfg(test)]
+mod tests;
