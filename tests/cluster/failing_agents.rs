@@ -16,7 +16,13 @@ fn a_group_that_does_not_start_at_home_goes_to_the_other_once() {
         pair.act(Action::FailStarts(A, HOME_A, ALWAYS)).start(A).start(B);
         pair.rest().owners(B, B).never_two();
         assert_eq!(pair.world.hosts[A].kernel.failed_starts[HOME_A], 1, "tried once");
-        assert_eq!(pair.moves(HOME_A, |pair| drop(pair.run_ms(600_000))), 0, "no bouncing");
+        assert_eq!(
+            pair.moves(HOME_A, |pair| {
+                pair.run_ms(600_000);
+            }),
+            0,
+            "no bouncing"
+        );
         pair.owners(B, B);
     }
 }

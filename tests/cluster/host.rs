@@ -19,8 +19,6 @@ const EXEC_MS: u64 = 60;
 pub struct Daemon {
     /// The value under test.
     pub cluster: Cluster,
-    /// When its loop began.
-    pub started_ms: u64,
     /// Its own last `status` on the wire.
     pub last_beat_ms: u64,
 }
@@ -128,11 +126,7 @@ impl World {
         let generation = this.generation;
         let seed = self.random.next();
         let settings = || self.settings(host, generation, resume, seed);
-        let daemon = Daemon {
-            cluster: Cluster::new(settings(), at),
-            started_ms: self.now_ms,
-            last_beat_ms: self.now_ms,
-        };
+        let daemon = Daemon { cluster: Cluster::new(settings(), at), last_beat_ms: self.now_ms };
         if self.config.record {
             let settings = settings();
             self.recordings.push(Recording {

@@ -103,7 +103,11 @@ fn wrong_view(world: &World, number: usize) -> Option<String> {
     let claimed = groups(number, claimed, world.config.nodes);
     let active: Vec<usize> =
         (0..world.config.nodes).filter(|group| host.kernel.groups[*group].is_present()).collect();
-    if claimed != active {
+    // a group that starts nowhere stays claimed: somebody has to answer for it
+    let disputed = (0..world.config.nodes)
+        .filter(|group| claimed.contains(group) != active.contains(group))
+        .any(|group| !given_up(world, group));
+    if disputed {
         return Some(format!("node{node} claims groups {claimed:?} and has {active:?}"));
     }
     if view.resource_status != view.holding {
