@@ -65,6 +65,8 @@ pub struct Checker {
     awake_ms: Vec<u64>,
     /// Per host: it asked for the standby under way.
     giving: Vec<bool>,
+    /// Per host: newest generation and sequence number it sent; lower ones are repetitions.
+    sent: Vec<(u64, u64)>,
     /// Per host: what it could not stop in this life.
     stop_failed: Vec<ResourceSet>,
     /// Per group: changes of its one owner.
@@ -93,6 +95,7 @@ impl Checker {
             late: vec![None; nodes * nodes],
             awake_ms: vec![0; nodes],
             giving: vec![false; nodes],
+            sent: vec![(0, 0); nodes],
             stop_failed: vec![ResourceSet::NONE; nodes],
             owner: vec![None; nodes],
             moves: vec![0; nodes],
@@ -147,8 +150,7 @@ impl Checker {
         if delivery.message.kind() != "status" {
             return;
         }
-        let number = |name| delivery.message.hex(name).unwrap_or(0);
-        let newest = (number("hg"), number("seq"));
+        let newest = numbers(&delivery.message);
         let direction = self.direction(delivery.from, delivery.to);
         if newest > direction.newest {
             *direction = Direction { heard_ms: now_ms, ever: true, newest, ..*direction };
@@ -185,12 +187,22 @@ impl Checker {
     }
 
     /// A child's result is about to reach the daemon.
-    pub fn job_ended(&mut self, _now_ms: u64, host: usize, outcome: JobOutcome) {
+    pub fn job_ended(&mut self, host: usize, outcome: JobOutcome) {
         self.stop_failed[host] = self.stop_failed[host].union(outcome.stop_failed);
     }
 
-    /// A daemon hands a message to the wires.
-    pub fn sent(&mut self, _now_ms: u64, host: usize, message: &Message, hosts: &[Host]) {
+    /// A daemon hands a message to the wires; `false` when it repeats an old one.
+    pub fn sent(&mut self, host: usize, message: &Message, hosts: &[Host]) -> bool {
+        let number = numbers(message);
+        if number.1 != 0 && number <= self.sent[host] {
+            return false;
+        }
+        self.sent[host] = self.sent[host].max(number);
+        self.check_words(host, message, hosts);
+        true
+    }
+
+    fn check_words(&mut self, host: usize, message: &Message, hosts: &[Host]) {
         let present: Vec<usize> =
             (0..self.nodes).filter(|group| hosts[host].kernel.groups[*group].is_present()).collect();
         let set = || message.text("rsc_hold").and_then(|word| word.parse::<ResourceSet>().ok());
@@ -377,4 +389,9 @@ impl Checker {
     fn direction(&mut self, from: usize, to: usize) -> &mut Direction {
         &mut self.directions[from * self.nodes + to]
     }
+}
+
+/// Generation and sequence number, 0 where there is none.
+fn numbers(message: &Message) -> (u64, u64) {
+    (message.hex("hg").unwrap_or(0), message.hex("seq").unwrap_or(0))
 }

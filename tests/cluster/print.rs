@@ -12,6 +12,7 @@ use std::fmt::Write;
 
 use ha_core::cluster::event::Output;
 use ha_core::types::LogLevel;
+use ha_core::wire::message::Message;
 
 use crate::agents::GroupState;
 use crate::host::Host;
@@ -23,12 +24,15 @@ const ROWS_MAX: usize = 4_000;
 pub struct Table {
     rows: std::collections::VecDeque<String>,
     enabled: bool,
+    /// `HA_SIM_VERBOSE`: beats and acknowledgements too, with their fields.
+    verbose: bool,
 }
 
 impl Table {
     /// An empty table; a disabled one keeps nothing.
     pub fn new(enabled: bool) -> Self {
-        Self { rows: std::collections::VecDeque::new(), enabled }
+        let verbose = std::env::var_os("HA_SIM_VERBOSE").is_some();
+        Self { rows: std::collections::VecDeque::new(), enabled, verbose }
     }
 
     /// Adds a row; the text is made only when rows are kept.
@@ -54,7 +58,11 @@ impl Table {
             Output::Send { message, .. } => {
                 let word = |name| message.text(name).unwrap_or("-").to_owned();
                 match message.kind() {
-                    "status" | "NS_ackmsg" | "NS_rexmit" => {}
+                    "status" | "NS_ackmsg" | "NS_rexmit" => {
+                        if self.verbose {
+                            self.row(now_ms, hosts, || format!("{node} > {}", fields(message)));
+                        }
+                    }
                     "resource" => self.row(now_ms, hosts, || {
                         let (hold, stable, info) = (word("rsc_hold"), word("isstable"), word("info"));
                         format!("{node} > resource {hold} stable={stable} {info}")
@@ -89,6 +97,18 @@ impl Table {
         }
         text
     }
+}
+
+/// The fields that differ from beat to beat, in short.
+fn fields(message: &Message) -> String {
+    let dull = ["src", "ts", "ld", "ttl", "protocol", "dt", "hadigest", "dest"];
+    let mut text = String::new();
+    for field in message.fields().iter().filter(|field| !dull.contains(&field.name.as_str())) {
+        if let Some(value) = message.text(&field.name) {
+            let _ = write!(text, "{}={value} ", field.name);
+        }
+    }
+    text
 }
 
 fn cell(host: &Host, now_ms: u64) -> String {

@@ -247,6 +247,12 @@ impl World {
         self.events_at_this_ms = if at_ms == self.now_ms { self.events_at_this_ms + 1 } else { 0 };
         self.now_ms = self.now_ms.max(at_ms);
         if self.events_at_this_ms > EVENTS_PER_MS_MAX {
+            let what = match &event {
+                Event::Deliver(delivery) => format!("packet {}", delivery.message.kind()),
+                Event::Tick { host, .. } => format!("timer of node{}", host + 1),
+                _ => "other".to_owned(),
+            };
+            self.table.row(self.now_ms, &self.hosts, || format!("without end: {what}"));
             self.checker.fail("busy loop: timers or packets without end at one moment".to_owned());
         }
         match event {
@@ -370,8 +376,8 @@ impl World {
     }
 
     fn send(&mut self, from: usize, message: Message, key_index: u8) {
-        self.checker.sent(self.now_ms, from, &message, &self.hosts);
-        if message.kind() == "status" {
+        let new = self.checker.sent(from, &message, &self.hosts);
+        if new && message.kind() == "status" {
             if let Some(daemon) = &mut self.hosts[from].daemon {
                 daemon.last_beat_ms = self.now_ms;
             }
@@ -470,7 +476,7 @@ impl World {
         let Some(at) = this.jobs.iter().position(due) else { return };
         let job = this.jobs.remove(at);
         let outcome = this.kernel.finish(host, &job);
-        self.checker.job_ended(self.now_ms, host, outcome);
+        self.checker.job_ended(host, outcome);
         self.table.row(self.now_ms, &self.hosts, || {
             let failed = (outcome.start_failed, outcome.stop_failed);
             format!(
