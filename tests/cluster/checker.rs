@@ -1,13 +1,14 @@
 //! What must hold after every event, judged from the ground truth alone.
 //!
-//! **One owner.** No group is present (starting, active, stopping) on two live hosts at once. The
+//! **One owner.** No group is present (starting, active, stopping) on two hosts at once. The
 //! only excuse is that the world broke what the configuration relies on: a *direction* (sender to
 //! receiver) counts as broken while a running receiver has had no fresh `status` of the sender for
 //! deadtime (initdead when it never had one in its life). Loss, cuts, delay, pauses and dead
 //! daemons all end in that; a host that is off breaks nothing. Two owners may *begin* only while a
 //! direction is broken or [`settle_ms`](Checker) after, and must *end* within `settle_ms` after
 //! the beginning, the last moment with both directions broken, or the last break: as long as one
-//! direction works, whoever hears the other's claim has to give way.
+//! direction works, whoever hears the other's claim has to give way. Time does not count while one
+//! of the two is paused or has a child that hangs.
 //!
 //! **A late node.** After a pause in which its beats stayed out for deadtime, a host must begin to
 //! release what it has within [`late_ms`](Checker), partition or not, unless a packet sent after
@@ -129,8 +130,10 @@ impl Checker {
         for other in 0..self.nodes {
             let to_us = self.direction(other, host);
             *to_us = Direction { newest: to_us.newest, heard_ms: now_ms, ..Direction::default() };
+            // The other one's patience goes on, unless it ended while this host was off.
+            let limit_ms = self.dead_time_ms;
             let from_us = self.direction(host, other);
-            if !from_us.broken {
+            if !from_us.broken && now_ms - from_us.heard_ms >= limit_ms {
                 from_us.heard_ms = now_ms;
             }
         }
@@ -307,7 +310,7 @@ impl Checker {
 
     fn check_owner(&mut self, now_ms: u64, group: usize, hosts: &[Host]) {
         let owners: Vec<usize> = (0..self.nodes)
-            .filter(|host| hosts[*host].is_live() && hosts[*host].kernel.groups[group].is_present())
+            .filter(|host| hosts[*host].powered && hosts[*host].kernel.groups[group].is_present())
             .collect();
         let [a, b] = match owners[..] {
             [a, b, ..] => [a, b],
@@ -351,7 +354,8 @@ impl Checker {
         let covers = |job: &&RunningJob| job.is_release() && job.groups.contains(&group);
         let releasing = [a, b].iter().any(|host| hosts[*host].jobs.iter().any(|job| covers(&job)));
         let hanging = [a, b].iter().any(|host| hosts[*host].jobs.iter().any(|job| job.ends_at_ms.is_none()));
-        if cut_off || just_broke || hanging {
+        let paused = [a, b].iter().any(|host| !hosts[*host].is_live());
+        if cut_off || just_broke || hanging || paused {
             episode.until_ms = now_ms + self.settle_ms;
         }
         self.episodes[group] = Some(episode);
