@@ -54,6 +54,8 @@ pub(super) struct Claims {
     pub failure_offered: ResourceSet,
     /// What this node held when it declared the peer dead; until the conflict is resolved.
     pub held_at_loss: Option<ResourceSet>,
+    /// When the peer came back or came for the first time in this generation.
+    pub contact_ms: Option<u64>,
     /// When the peer came back without a new generation.
     pub returned_ms: Option<u64>,
     /// Sets that both claimed a moment ago.
@@ -61,6 +63,10 @@ pub(super) struct Claims {
     /// What the last `resource` of ours said.
     announced: Option<(ResourceSet, bool)>,
     resumed: bool,
+    /// What an earlier life of this daemon may have left active here.
+    pub unclean: ResourceSet,
+    /// Of this, what is being stopped.
+    cleaning: ResourceSet,
     first_acquisition_logged: bool,
     /// Digest of our haresources.
     pub digest: String,
@@ -81,10 +87,13 @@ impl Claims {
             failed: ResourceSet::NONE,
             failure_offered: ResourceSet::NONE,
             held_at_loss: None,
+            contact_ms: None,
             returned_ms: None,
             contested: ResourceSet::NONE,
             announced: None,
             resumed: resume.is_some(),
+            unclean: ResourceSet::ALL.minus(resume.unwrap_or_default()),
+            cleaning: ResourceSet::NONE,
             first_acquisition_logged: false,
             digest: String::new(),
         }
@@ -116,6 +125,7 @@ impl Cluster {
             let held = self.claims.hold;
             self.claims.phase = Phase::Stable;
             self.log(LogLevel::Info, &format!("Current resources: -R -C {held}"));
+            self.clean_up(held);
             self.schedule(Job::Acquire(held), Purpose::Acquire);
         }
         match self.peer() {
@@ -168,26 +178,47 @@ impl Cluster {
         let Some(peer) = self.peer() else {
             return;
         };
-        let claims_known = self.claims.peer_known && peer.status == Status::Active;
+        // A beat must have come too: it says what the peer has not cleaned up yet.
+        let beat_came = peer.extension.as_ref().is_none_or(|peer| peer.holding.is_some());
+        let claims_known = self.claims.peer_known && peer.status == Status::Active && beat_came;
         let ready = if peer.is_ours() {
             claims_known
         } else {
             self.claims.phase == Phase::Received && self.claims.peer_known && self.claims.peer_stable
         };
-        if ready {
+        let peer_leftover = peer.extension.as_ref().map(|peer| peer.leftover.mirrored()).unwrap_or_default();
+        if !ready {
+            return;
+        }
+        let mine = ResourceSet::LOCAL.minus(self.claims.peer_hold_here());
+        self.clean_up(mine);
+        // What an earlier life of the peer left active there must be stopped before it starts here.
+        if !peer_leftover.intersects(mine) {
             self.log(LogLevel::Info, "remote resource transition completed.");
             self.first_acquisition();
         }
+    }
+
+    /// Stops what an earlier life of this daemon left active and is not ours to keep: before we
+    /// call ourselves stable, so that the peer may take it (design §4, fast restart).
+    fn clean_up(&mut self, keep: ResourceSet) {
+        let set = self.claims.unclean.minus(keep).minus(self.claims.cleaning);
+        self.claims.cleaning = self.claims.cleaning.union(set);
+        self.schedule(Job::ReleaseActive(set), Purpose::Clean);
+    }
+
+    /// It is stopped, and the peer may be waiting to hear that.
+    pub(super) fn cleaned(&mut self, set: ResourceSet) {
+        self.claims.unclean = self.claims.unclean.minus(set);
+        self.claims.cleaning = self.claims.cleaning.minus(set);
+        self.send_status();
     }
 
     fn first_acquisition(&mut self) {
         self.claims.phase = Phase::Stable;
         self.claims.local_timeout_ms = None;
         let mine = ResourceSet::LOCAL.minus(self.claims.peer_hold_here());
-        // Left over from an earlier run of this daemon and not ours to keep: stopped before we
-        // call ourselves stable, so that the peer may take it (design §4, fast restart).
-        let leftover = ResourceSet::ALL.minus(mine);
-        self.schedule(Job::ReleaseActive(leftover), Purpose::Clean);
+        self.clean_up(mine);
         if mine.is_empty() {
             self.log(LogLevel::Info, "Local Resource acquisition completed. (none)");
             self.initial_acquisition_complete("T_RESOURCES(them)");
@@ -341,6 +372,10 @@ impl Cluster {
     pub(super) fn add_claims(&self, message: &mut Message) {
         message.push_text("hahold", self.claims.hold.as_str());
         message.push_text("hastable", if self.is_settled() { "1" } else { "0" });
+        let leftover = self.claims.unclean.minus(self.claims.hold);
+        if !leftover.is_empty() {
+            message.push_text("haleft", leftover.as_str());
+        }
         if !self.claims.failed.is_empty() {
             message.push_text("hafail", self.claims.failed.as_str());
         }
@@ -455,6 +490,7 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.peer_report = 0;
         self.claims.held_at_loss = None;
+        self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
         self.legacy_peer_restarted();
     }
@@ -463,6 +499,7 @@ impl Cluster {
     pub(super) fn peer_returned(&mut self) {
         self.claims.peer_known = false;
         self.claims.peer_left = false;
+        self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = Some(self.now.monotonic_ms);
         self.send_status();
     }

@@ -65,7 +65,7 @@ impl Cluster {
         if !extension.hears_us {
             // Just back: it gets the time of a few beats to hear us before this means anything.
             let patience_ms = 3 * self.settings.keepalive_ms.max(10);
-            let early = self.claims.returned_ms.is_some_and(|back| now_ms < back + patience_ms);
+            let early = self.claims.contact_ms.is_some_and(|back| now_ms < back + patience_ms);
             return if early || self.settings.faults.ignore_one_way { ResourceSet::NONE } else { overlap };
         }
         if self.settings.faults.keep_both_after_partition {
@@ -73,8 +73,16 @@ impl Cluster {
         }
         let mine_before = self.claims.held_at_loss.unwrap_or(self.claims.hold);
         let theirs_before = extension.held_at_loss.or(extension.holding).unwrap_or_default().mirrored();
-        let keep_local = keeps(ResourceSet::LOCAL, mine_before, theirs_before);
-        let keep_foreign = keeps(ResourceSet::FOREIGN, mine_before, theirs_before);
+        // A claim to what does not start there is no service that could be kept.
+        let (my_failed, their_failed) = (self.claims.failed, extension.failed.mirrored());
+        let keeps = |set: ResourceSet| {
+            if my_failed.contains(set) == their_failed.contains(set) {
+                keeps(set, mine_before, theirs_before)
+            } else {
+                their_failed.intersection(set)
+            }
+        };
+        let (keep_local, keep_foreign) = (keeps(ResourceSet::LOCAL), keeps(ResourceSet::FOREIGN));
         overlap.minus(keep_local.union(keep_foreign))
     }
 
@@ -90,13 +98,24 @@ impl Cluster {
     /// Nobody claims our own set although both are settled: it is ours to take (resources spec
     /// 2.14, the holder that restarted faster than deadtime).
     pub(super) fn adopt_orphans(&mut self) {
-        let free = !self.claims.hold.contains(ResourceSet::LOCAL)
-            && !self.claims.peer_hold_here().contains(ResourceSet::LOCAL)
-            && !self.claims.failed.contains(ResourceSet::LOCAL);
-        if free && self.is_settled() && self.peer_is_ready() && self.peer_hears_us() {
+        let claimed = self.claims.hold.union(self.claims.peer_hold_here()).union(self.claims.failed);
+        let free = ResourceSet::ALL.minus(claimed);
+        if free.is_empty() || !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
+            return;
+        }
+        // The peer takes its own, unless that does not start there.
+        let peer_failed =
+            self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
+        let mine = free.intersection(ResourceSet::LOCAL.union(peer_failed.unwrap_or_default()));
+        if mine.contains(ResourceSet::LOCAL) {
             self.log(LogLevel::Error, "No one owns our local resources!");
-            self.claims.hold = self.claims.hold.union(ResourceSet::LOCAL);
-            self.schedule(Job::Acquire(ResourceSet::LOCAL), Purpose::Acquire);
+        }
+        if mine.contains(ResourceSet::FOREIGN) {
+            self.log(LogLevel::Error, "No one owns foreign resources!");
+        }
+        if !mine.is_empty() {
+            self.claims.hold = self.claims.hold.union(mine);
+            self.schedule(Job::Acquire(mine), Purpose::Acquire);
         }
     }
 

@@ -141,7 +141,8 @@ impl Cluster {
         match work {
             Job::Acquire(set) => self.note_start(set, outcome.start_failed),
             Job::Release(set) => self.released(set),
-            Job::ReleaseActive(_) | Job::Announce(_) => {}
+            Job::ReleaseActive(set) => self.cleaned(set),
+            Job::Announce(_) => {}
         }
         self.finish_job(work.set(), purpose);
     }
@@ -150,6 +151,7 @@ impl Cluster {
     fn released(&mut self, set: ResourceSet) {
         let wanted_again = self.acquiring();
         self.claims.hold = self.claims.hold.minus(set.minus(wanted_again));
+        self.claims.unclean = self.claims.unclean.minus(set);
     }
 
     fn finish_job(&mut self, set: ResourceSet, purpose: Purpose) {

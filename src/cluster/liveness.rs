@@ -60,8 +60,10 @@ impl Cluster {
             .enumerate()
             .filter(|(index, _)| *index != self.me)
             .filter_map(|(_, node)| node.next_link_death_ms())
-            .map(|due| due + 1);
-        let requests = self.nodes.iter().filter_map(|node| node.received.next_request_ms());
+            .map(|due| (due + 1).max(self.liveness.no_verdict_before_ms));
+        // Only of nodes that `ask_for_missing` asks: a timer nobody acts on would never move.
+        let live = self.nodes.iter().filter(|node| node.is_live());
+        let requests = live.filter_map(|node| node.received.next_request_ms());
         deaths
             .chain(links)
             .chain(requests)
@@ -152,6 +154,7 @@ impl Cluster {
             settled: message.text("hastable") == Some("1"),
             failed: set("hafail").unwrap_or_default(),
             held_at_loss: set("halost"),
+            leftover: set("haleft").unwrap_or_default(),
             forfeits: message.text("halate") == Some("1"),
             question: message.decimal("haask"),
             answer: message.decimal("haanswer"),

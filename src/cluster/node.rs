@@ -70,6 +70,8 @@ pub struct Extension {
     pub failed: ResourceSet,
     /// What it held when it last lost contact with us, its viewpoint.
     pub held_at_loss: Option<ResourceSet>,
+    /// What an earlier life of it may have left active and it has not stopped yet, its viewpoint.
+    pub leftover: ResourceSet,
     /// It was late itself and gives up whatever both claim.
     pub forfeits: bool,
     /// It asks whether its claims were taken; the number comes back in the answer.

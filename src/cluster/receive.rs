@@ -208,8 +208,8 @@ impl Cluster {
     /// After a gap closed: the largest number of the right residue up to which all came.
     fn acknowledge_up_to(&mut self, sender: usize, up_to: u64) {
         let trigger = self.nodes[sender].ack_trigger;
-        let number = up_to - (up_to + 10 - trigger) % 10;
-        if number > 0 && number <= up_to {
+        let number = up_to.saturating_sub((up_to % 10 + 10 - trigger) % 10);
+        if number > 0 {
             self.send_acknowledgement(sender, number);
         }
     }

@@ -92,9 +92,13 @@ impl Cluster {
         let text = format!("Heartbeat shutdown in progress. ({})", self.settings.process_id);
         self.log(LogLevel::Info, &text);
         self.claims.phase = Phase::Shutdown;
-        let nothing_started = !self.liveness.communication_up && self.claims.hold.is_empty();
-        if !self.settings.manage_resources || nothing_started {
+        if !self.settings.manage_resources {
             self.finish();
+            return;
+        }
+        if !self.liveness.communication_up && self.claims.hold.is_empty() {
+            // Nothing was started by this life, but an earlier one may have left something.
+            self.schedule(Job::ReleaseActive(ResourceSet::ALL), Purpose::Shutdown);
             return;
         }
         self.log(LogLevel::Info, "Giving up all HA resources.");

@@ -1,0 +1,258 @@
+//! A host of the simulated world: power, daemon, pauses, clocks of its own.
+
+use std::collections::VecDeque;
+
+use ha_core::cluster::event::{Answer, ExitReason, Input, Now, RequestId};
+use ha_core::types::{Generation, ResourceSet, Uuid};
+
+use crate::agents::{Kernel, RunningJob};
+use crate::core::{Cluster, ClusterSettings};
+use crate::network::Random;
+use crate::world::{link_name, Config, Delivery, Event, Recording, World};
+
+/// Time from power to daemon.
+const BOOT_MS: u64 = 700;
+/// Time a quick restart takes.
+const EXEC_MS: u64 = 60;
+
+/// One daemon's life.
+pub struct Daemon {
+    /// The value under test.
+    pub cluster: Cluster,
+    /// Its own last `status` on the wire.
+    pub last_beat_ms: u64,
+}
+
+/// One host.
+pub struct Host {
+    /// It has power.
+    pub powered: bool,
+    /// Standing still since.
+    pub paused_since_ms: Option<u64>,
+    /// Its daemon.
+    pub daemon: Option<Daemon>,
+    /// The daemon died without the host (kill), and not by its own decision.
+    pub killed: bool,
+    /// What is really active.
+    pub kernel: Kernel,
+    /// Children at work.
+    pub jobs: Vec<RunningJob>,
+    /// Answers it gave, in order.
+    pub replies: Vec<(RequestId, Answer)>,
+    /// Log lines of all its lives, without level.
+    pub log: Vec<String>,
+    pub(crate) generation: u64,
+    pub(crate) life: u64,
+    pub(crate) inbox: VecDeque<Delivery>,
+    pub(crate) clock_offset_ms: u64,
+    pub(crate) wall_offset_s: i64,
+    pub(crate) tick_at_ms: Option<u64>,
+    pub(crate) tick_epoch: u64,
+    pub(crate) resume: Option<ResourceSet>,
+}
+
+impl Host {
+    /// Power on and not paused: what is active here counts.
+    pub fn is_live(&self) -> bool {
+        self.powered && self.paused_since_ms.is_none()
+    }
+
+    /// What its clocks show at that virtual time.
+    pub fn clock(&self, now_ms: u64) -> Now {
+        let wall_s = (1_700_000_000 + now_ms as i64 / 1000 + self.wall_offset_s).max(1) as u64;
+        Now { monotonic_ms: now_ms + self.clock_offset_ms, wall_s }
+    }
+
+    /// A daemon runs and can run.
+    pub fn is_serving(&self) -> bool {
+        self.is_live() && self.daemon.is_some()
+    }
+}
+
+impl Host {
+    /// A host without power, with clocks of its own.
+    pub fn new(config: &Config, random: &mut Random) -> Self {
+        let mut kernel = Kernel::new(config.nodes);
+        kernel.faults.duration_ms = (1, config.job_max_ms);
+        Self {
+            powered: false,
+            paused_since_ms: None,
+            daemon: None,
+            killed: false,
+            kernel,
+            jobs: Vec::new(),
+            replies: Vec::new(),
+            log: Vec::new(),
+            generation: random.between(1, 1_000),
+            life: 0,
+            inbox: VecDeque::new(),
+            clock_offset_ms: random.between(10_000, 10_000_000),
+            wall_offset_s: 0,
+            tick_at_ms: None,
+            tick_epoch: 0,
+            resume: None,
+        }
+    }
+}
+
+/// Hosts: power, daemons, pauses.
+impl World {
+    pub(crate) fn start(&mut self, host: usize) {
+        let now_ms = self.now_ms;
+        let this = &mut self.hosts[host];
+        if this.daemon.is_some() {
+            return;
+        }
+        let delay_ms = if this.powered { 1 } else { BOOT_MS };
+        this.powered = true;
+        this.life += 1;
+        let life = this.life;
+        self.push(now_ms + delay_ms, Event::StartDaemon { host, life });
+    }
+
+    pub(crate) fn start_daemon(&mut self, host: usize, life: u64) {
+        let at = self.hosts[host].clock(self.now_ms);
+        let this = &mut self.hosts[host];
+        if this.life != life || !this.powered || this.daemon.is_some() {
+            return;
+        }
+        if this.paused_since_ms.is_some() {
+            let later_ms = self.now_ms + 50;
+            return self.push(later_ms, Event::StartDaemon { host, life });
+        }
+        this.generation += 1;
+        this.killed = false;
+        let resume = this.resume.take();
+        let generation = this.generation;
+        let seed = self.random.next();
+        let settings = || self.settings(host, generation, resume, seed);
+        let daemon = Daemon { cluster: Cluster::new(settings(), at), last_beat_ms: self.now_ms };
+        if self.config.record {
+            let settings = settings();
+            self.recordings.push(Recording {
+                settings,
+                born: at,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                host,
+            });
+        }
+        self.hosts[host].daemon = Some(daemon);
+        self.checker.daemon_started(self.now_ms, host);
+        self.feed(host, Input::Start);
+        self.feed(host, Input::ResourcesDigest("5d41402abc4b2a76b9719d911017c592".to_owned()));
+        self.feed(host, Input::LoadAverage("0.01 0.02 0.05 1/123 4567".to_owned()));
+    }
+
+    fn settings(
+        &self,
+        host: usize,
+        generation: u64,
+        resume: Option<ResourceSet>,
+        random_seed: u64,
+    ) -> ClusterSettings {
+        let config = &self.config;
+        ClusterSettings {
+            local: config.name(host),
+            uuid: Uuid([host as u8 + 1; 16]),
+            generation: Generation(generation),
+            process_id: 4_000 + host as u32,
+            nodes: (0..config.nodes).map(|node| config.name(node)).collect(),
+            links: (0..config.links).map(link_name).collect(),
+            keepalive_ms: config.keepalive_ms,
+            dead_time_ms: config.dead_time_ms,
+            warn_time_ms: config.dead_time_ms / 2,
+            init_dead_ms: config.init_dead_ms,
+            hop_fudge: 1,
+            auto_failback: config.auto_failback,
+            max_rexmit_delay_ms: 250.min(config.keepalive_ms * 2),
+            manage_resources: true,
+            local_keys: vec![format!("10.0.0.{}", host + 1)],
+            resume,
+            random_seed,
+            faults: config.faults,
+        }
+    }
+
+    pub(crate) fn crash(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        this.powered = false;
+        this.paused_since_ms = None;
+        this.killed = false;
+        this.inbox.clear();
+        this.jobs.clear();
+        this.kernel.reset();
+        this.resume = None;
+        self.end_daemon(host);
+    }
+
+    pub(crate) fn kill(&mut self, host: usize) {
+        if self.hosts[host].daemon.is_none() || !self.hosts[host].is_live() {
+            return;
+        }
+        self.end_daemon(host);
+        self.hosts[host].killed = true;
+        self.abort_jobs(host);
+    }
+
+    fn abort_jobs(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        for job in std::mem::take(&mut this.jobs) {
+            this.kernel.abort(&job);
+        }
+    }
+
+    fn end_daemon(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        this.daemon = None;
+        this.life += 1;
+        this.tick_at_ms = None;
+        this.tick_epoch += 1;
+    }
+
+    pub(crate) fn thaw(&mut self, host: usize) {
+        let Some(since_ms) = self.hosts[host].paused_since_ms.take() else { return };
+        let paused_ms = self.now_ms - since_ms;
+        self.checker.thawed(self.now_ms, host, since_ms, &self.hosts);
+        let life = self.hosts[host].life;
+        let mut ends = Vec::new();
+        for job in &mut self.hosts[host].jobs {
+            if let Some(at_ms) = &mut job.ends_at_ms {
+                *at_ms += paused_ms;
+                ends.push((*at_ms, job.id));
+            }
+        }
+        for (at_ms, job) in ends {
+            self.push(at_ms, Event::JobEnd { host, job, life });
+        }
+        for delivery in std::mem::take(&mut self.hosts[host].inbox) {
+            self.deliver(delivery);
+        }
+        self.hosts[host].tick_at_ms = None;
+        self.plan_tick(host);
+    }
+
+    pub(crate) fn exit(&mut self, host: usize, reason: ExitReason) {
+        self.checker.exited(host, reason, &self.hosts);
+        self.end_daemon(host);
+        match reason {
+            ExitReason::Stopped => self.abort_jobs(host),
+            ExitReason::StopFailed => {
+                self.crash(host);
+                self.start(host);
+            }
+            ExitReason::Restart => {
+                self.abort_jobs(host);
+                let (life, delay_ms) = (self.hosts[host].life, self.config.dead_time_ms + 1_000);
+                self.push(self.now_ms + delay_ms, Event::StartDaemon { host, life });
+            }
+            ExitReason::QuickRestart(held) => {
+                self.abort_jobs(host);
+                self.hosts[host].killed = true;
+                self.hosts[host].resume = Some(held);
+                let life = self.hosts[host].life;
+                self.push(self.now_ms + EXEC_MS, Event::StartDaemon { host, life });
+            }
+        }
+    }
+}

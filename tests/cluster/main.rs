@@ -1,0 +1,32 @@
+//! The cluster simulator: worlds of cluster values on a virtual clock and seeded wires, a checker
+//! beside them, named scenarios, random runs, mutations, replay.
+//!
+//! `HA_SIM_SEEDS=20000` makes the random runs longer, `HA_SIM_SEED=17` repeats one and prints its
+//! table, `HA_SIM_FIRST=1000` begins elsewhere.
+
+#![allow(unreachable_pub)] // a test program has no outside: its modules only see each other
+
+mod agents;
+mod checker;
+mod host;
+mod network;
+mod print;
+mod scenario;
+mod settle;
+mod swarm;
+mod world;
+
+// promises, one file per behaviour
+mod cold_start;
+mod crash;
+mod failing_agents;
+mod handover;
+mod mutations;
+mod partition;
+mod replay;
+
+/// The cluster under test: the one place that says which.
+mod core {
+    pub use ha_core::cluster::settings::{ClusterSettings, Faults};
+    pub use ha_core::cluster::Cluster;
+}
