@@ -413,11 +413,14 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
 fn wire_format(ha_cf: &config::HaCf) -> WireFormat {
     let compressor = match ha_cf.compression {
         config::Compression::Zlib => wire::Compressor::Zlib,
-        config::Compression::Bzip2 => wire::Compressor::Bzip2,
+        config::Compression::Bzip2 => wire::Compressor::Bz2,
     };
     let threshold = usize::try_from(ha_cf.compression_threshold_kib).unwrap_or(2) * 1024;
-    WireFormat {
-        inner_auth: ha_cf.message_format == config::MessageFormat::Classic,
-        compression: ha_cf.traditional_compression.then_some((compressor, threshold)),
-    }
+    let message_format = match ha_cf.message_format {
+        config::MessageFormat::Classic => wire::MessageFormat::Classic,
+        config::MessageFormat::Netstring => wire::MessageFormat::Netstring,
+    };
+    // Beyond the largest message compression is used in any case (messaging spec 1.7).
+    let threshold_bytes = if ha_cf.traditional_compression { threshold } else { wire::MESSAGE_MAX_BYTES };
+    WireFormat { message_format, compression: Some(wire::Compression { compressor, threshold_bytes }) }
 }

@@ -1,12 +1,12 @@
-//! Packets that were not believed: counted by kind, logged at a bounded rate.
+//! Packets that were not believed: counted, logged at a bounded rate.
 
 use crate::cluster::view::ClusterView;
 use crate::log::{LogLine, RateLimit};
 use crate::types::{LinkName, LogLevel};
 use crate::wire::DecodeError;
 
-/// Lines of one kind within [`WINDOW_MS`].
-const LINES: u32 = 5;
+/// Packets of one kind that are spoken of within [`WINDOW_MS`].
+const PACKETS: u32 = 5;
 /// The window, milliseconds.
 const WINDOW_MS: u64 = 10_000;
 
@@ -20,7 +20,7 @@ pub struct BadPackets {
 impl BadPackets {
     /// `speak` is `log_badpack`.
     pub fn new(speak: bool) -> Self {
-        Self { limit: RateLimit::new(LINES, WINDOW_MS), speak, total: 0 }
+        Self { limit: RateLimit::new(PACKETS, WINDOW_MS), speak, total: 0 }
     }
 
     /// Counts one and gives the lines to log.
@@ -33,11 +33,12 @@ impl BadPackets {
             .limit
             .take_suppressed(now_ms)
             .into_iter()
-            .map(|(kind, count)| (LogLevel::Warning, format!("{count} more packets were dropped: {kind}")))
+            .map(|(kind, count)| (LogLevel::Warning, format!("{count} more packets were dropped ({kind})")))
             .collect();
-        let verdict = self.limit.check(error.kind(), now_ms);
-        if let Some(text) = verdict.apply(&format!("{error} (link {link}; packet dropped)")) {
-            lines.push((error.log_level(), text));
+        let verdict = self.limit.check(kind(error), now_ms);
+        if let Some(text) = verdict.apply(&format!("packet on link {link}: {error}")) {
+            lines.extend(error.log_lines());
+            lines.push((LogLevel::Warning, text));
         }
         lines
     }
@@ -45,5 +46,17 @@ impl BadPackets {
     /// Shows the count in the status.
     pub fn add_to(&self, view: &mut ClusterView) {
         view.dropped_packets = self.total;
+    }
+}
+
+fn kind(error: &DecodeError) -> &'static str {
+    match error {
+        DecodeError::NotAMessage => "no message",
+        DecodeError::Malformed { .. } => "malformed",
+        DecodeError::Unsigned { .. } => "not signed",
+        DecodeError::UnknownKey { .. } => "unknown key",
+        DecodeError::BadDigest { .. } => "wrong signature",
+        DecodeError::TooLarge { .. } => "too long",
+        DecodeError::BadCompression(_) => "bad compression",
     }
 }

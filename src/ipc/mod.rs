@@ -16,8 +16,17 @@ pub mod server;
 pub mod status;
 pub mod terminal;
 
-// the one place that says who turns messages into bytes
-use crate::wire as codec;
+/// Messages as bodies of frames.
+mod codec {
+    pub(super) use crate::wire::decode_local;
+    use crate::wire::message::Message;
+
+    /// A message that cannot be written becomes an empty body, which no frame may have: the
+    /// sender gets the frame's error.
+    pub(super) fn encode_api(message: &Message) -> Vec<u8> {
+        crate::wire::encode_api(message).unwrap_or_default()
+    }
+}
 
 /// Where the daemon listens (messaging spec 7.3).
 pub const SOCKET_PATH: &str = "/var/run/heartbeat/register";

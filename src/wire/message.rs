@@ -20,6 +20,19 @@ pub enum Value {
     Compressed(Vec<u8>),
 }
 
+impl Value {
+    /// The type as the digit in `(type)`.
+    pub fn type_digit(&self) -> u8 {
+        match self {
+            Self::Text(_) => b'0',
+            Self::Binary(_) => b'1',
+            Self::Message(_) => b'2',
+            Self::List(_) => b'3',
+            Self::Compressed(_) => b'4',
+        }
+    }
+}
+
 /// One named value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -29,7 +42,8 @@ pub struct Field {
     pub value: Value,
 }
 
-/// Most fields a message may hold; a packet with more is refused.
+/// Most fields a message may hold; a packet with more is refused. Not checked while a message is
+/// built, but when it is encoded.
 pub const FIELDS_MAX: usize = 128;
 
 /// An ordered list of fields. Look-up returns the first field of a name.
@@ -131,9 +145,15 @@ impl Message {
         self.set(name, Value::Text(text.as_bytes().to_vec()));
     }
 
-    /// Takes off the last field.
-    pub fn pop(&mut self) -> Option<Field> {
-        self.fields.pop()
+    /// Appends a field.
+    pub fn push_field(&mut self, field: Field) {
+        self.fields.push(field);
+    }
+
+    /// Takes out the last field if it is a text of that name; tells whether it was.
+    pub fn pop_last_text(&mut self, name: &str) -> bool {
+        let matches = |field: &&Field| field.name == name && matches!(field.value, Value::Text(_));
+        self.fields.last().filter(matches).is_some() && self.fields.pop().is_some()
     }
 
     /// Takes out every field of that name.

@@ -1,319 +1,425 @@
 //! Datagrams and frames: bytes to messages and back.
 //!
-//! A datagram is verified before its fields are looked at: the trailer of a netstring packet is
-//! found by walking lengths alone.
-
-pub mod message;
+//! ```text
+//! decode_datagram   length ─▶ walk over lengths ─▶ signature ─▶ fields ─▶ [decompress ─▶ fields]
+//! encode_datagram   fields ─▶ inner auth ─▶ [compress] ─▶ netstring ─▶ signature
+//! ```
+//!
+//! Bytes that nobody vouches for are only measured: fields are looked at after the digest was
+//! found right. Local sources (API socket, FIFO) have no signature; they are trusted by their
+//! file's permissions.
 
 mod base64;
 mod classic;
 mod compress;
-mod list;
+mod error;
+pub mod message;
 mod netstring;
 mod sign;
 
-use crate::types::{AuthKeys, LogLevel};
-
-use message::{Message, Value};
-
 pub use compress::Compressor;
+pub use error::{DecodeError, EncodeError};
 
-/// Largest message on the wire or in a frame (messaging spec 1.6).
+use crate::types::AuthKeys;
+use message::{Field, Message, Value, FIELDS_MAX};
+
+/// Longest message on the wire or in a frame of the client API, in bytes (messaging spec 1.6).
+/// UDP carries 65507.
 pub const MESSAGE_MAX_BYTES: usize = 256 * 1024;
-/// Largest message after decompression (messaging spec 1.6).
-pub const DECOMPRESSED_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// Largest UDP payload over IPv4.
-pub const DATAGRAM_MAX_BYTES: usize = 65_507;
-/// Deepest nesting (messaging spec 1.1).
-pub const DEPTH_MAX: usize = 16;
-/// Longest field name.
-const NAME_MAX_BYTES: usize = 255;
 
-/// How a message was framed.
+/// Longest message after decompression, in bytes (messaging spec 1.6).
+pub const EXPANDED_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Levels of messages within messages, the outermost counted (messaging spec 1.1).
+pub const DEPTH_MAX: usize = 16;
+
+/// Most items of a list.
+pub const LIST_ITEMS_MAX: usize = 1024;
+
+/// Most fields of a message and all that are nested in it, together.
+pub const FIELDS_NESTED_MAX: usize = 4096;
+
+/// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// `>>>` … `<<<`
+    /// `>>>` lines `<<<` (messaging spec 1.2).
     Classic,
-    /// `###` … `%%%`
+    /// `###` netstrings `%%%` (messaging spec 1.3).
     Netstring,
 }
 
-/// A verified datagram.
+/// What `msgfmt` in ha.cf chooses. Datagrams are netstring either way (messaging spec 1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MessageFormat {
+    /// Datagrams carry the inner signature `auth` as last field.
+    #[default]
+    Classic,
+    /// They do not.
+    Netstring,
+}
+
+/// When and how whole messages are compressed (messaging spec 1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    /// `compression` of ha.cf.
+    pub compressor: Compressor,
+    /// Messages whose encoding is longer than this are compressed: `compression_threshold` with
+    /// `traditional_compression on`, else [`MESSAGE_MAX_BYTES`].
+    pub threshold_bytes: usize,
+}
+
+/// How datagrams are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WireFormat {
+    /// With or without inner signature.
+    pub message_format: MessageFormat,
+    /// Compression of long messages; `None`: never.
+    pub compression: Option<Compression>,
+}
+
+/// A datagram whose signature was right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// The fields, decompressed, without the inner `auth`.
+    /// The message, decompressed, without the inner signature `auth` where that was the last
+    /// field (classic framing: wherever it was).
     pub message: Message,
-    /// The authkeys number it was signed with.
+    /// The number of the key it was signed with: what a 3.0.6 peer has in its `auth` line, and so
+    /// the number to sign with towards it.
     pub key_index: u8,
-    /// How it was framed.
+    /// How it was written.
     pub framing: Framing,
-    /// It carried an inner `auth` as its last field.
+    /// The message had `auth` as its last field. Always so in classic framing, where it is the
+    /// signature; in netstring framing it was not looked at.
     pub inner_auth: bool,
-    /// It came compressed.
+    /// How it was compressed, if it was.
     pub compressor: Option<Compressor>,
 }
 
-/// How to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WireFormat {
-    /// Add the inner `auth` field (`msgfmt classic`).
-    pub inner_auth: bool,
-    /// Compress messages whose encoding is larger than so many bytes.
-    pub compression: Option<(Compressor, usize)>,
-}
-
-/// Bytes that are no message. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedError {
-    /// Neither start mark.
-    #[error("not a heartbeat message")]
-    NotAMessage,
-    /// The end is missing.
-    #[error("message is cut off")]
-    Truncated,
-    /// A length that is no number, too large, or points to the wrong place.
-    #[error("wrong length in message")]
-    BadLength,
-    /// A field without a name, of unknown type, or with a value that its type does not allow.
-    #[error("damaged field in message")]
-    BadField,
-    /// More than [`message::FIELDS_MAX`].
-    #[error("too many fields in message")]
-    TooManyFields,
-    /// Nested deeper than [`DEPTH_MAX`].
-    #[error("message nested too deep")]
-    TooDeep,
-}
-
-/// Why a datagram was dropped. Nothing was changed by it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Larger than [`MESSAGE_MAX_BYTES`].
-    #[error("message of {0} bytes is too large")]
-    TooLarge(usize),
-    /// No message.
-    #[error("{0}")]
-    Malformed(#[from] MalformedError),
-    /// No signature where one must be.
-    #[error("Bad/invalid auth token")]
-    Unsigned,
-    /// Signed with a number that is not in authkeys.
-    #[error("Invalid authentication [{0}] in message!")]
-    UnknownKey(u32),
-    /// The digest is another one. The original logs the right digest beside it; ours keeps it to
-    /// itself, since it would let whoever reads the log send the message.
-    #[error("authtoken does not match, authtoken={0}")]
-    BadDigest(String),
-    /// Unknown compressor, damaged, or larger than [`DECOMPRESSED_MAX_BYTES`].
-    #[error("message cannot be decompressed")]
-    Compression,
-}
-
-impl DecodeError {
-    /// A short word for counters and rate limits.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::TooLarge(_) => "too large",
-            Self::Malformed(_) => "damaged",
-            Self::Unsigned => "not signed",
-            Self::UnknownKey(_) => "unknown key",
-            Self::BadDigest(_) => "wrong signature",
-            Self::Compression => "compression",
-        }
-    }
-
-    /// How loud the original is about it (spec/observed, believes).
-    pub fn log_level(&self) -> LogLevel {
-        match self {
-            Self::UnknownKey(_) => LogLevel::Warning,
-            _ => LogLevel::Error,
-        }
-    }
-}
-
-/// Why a message was not sent. Nothing was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
-    /// The key is not in authkeys.
-    #[error("key {0} is not in authkeys")]
-    UnknownKey(u8),
-    /// Larger than a datagram can be.
-    #[error("message of {0} bytes does not fit into a datagram")]
-    TooLarge(usize),
-}
-
-/// Encodes and signs: netstring framing with a trailer, the only form 3.0.6 sends over UDP
-/// (messaging spec 1.4). `key_index` `None` signs with the active key.
+/// Writes and signs a datagram: netstring framing with the signature behind it, as all UDP and
+/// ICMP media carry it (messaging spec 1.4).
 ///
-/// # Errors
-/// [`EncodeError`].
+/// `key_index` is a number of authkeys, `None` for the active one. With
+/// [`MessageFormat::Classic`] a field `auth` of the message's own is replaced by the inner
+/// signature. A message over the compression threshold is compressed where that makes it shorter.
+///
+/// Errors: [`EncodeError`]; nothing is sent, and a sequence number already in the message is lost.
 pub fn encode_datagram(
     message: &Message,
     keys: &AuthKeys,
     key_index: Option<u8>,
     format: &WireFormat,
 ) -> Result<Vec<u8>, EncodeError> {
-    let index = key_index.filter(|index| keys.keys.contains_key(index)).unwrap_or(keys.active);
-    let key = keys.keys.get(&index).ok_or(EncodeError::UnknownKey(index))?;
-    let mut out = Vec::with_capacity(512);
-    let mut text = Vec::with_capacity(256);
-    let plain =
-        message.fields().iter().all(|field| !matches!(field.value, Value::Message(_) | Value::Compressed(_)));
-    if format.inner_auth && plain && classic::lines(message, &mut text, 0).is_ok() {
-        let signed = message.clone().with("auth", &format!("{index} {}", sign::sign(key, &text)));
-        netstring::encode(&signed, &mut out);
+    let key = sign::choose_key(keys, key_index)?;
+    let mut length = netstring::measure(message, 0)?;
+    let inner_auth = match format.message_format {
+        MessageFormat::Classic if message.fields().iter().all(|field| classic::suits(&field.value)) => {
+            Some(inner_signature(message, key)?)
+        }
+        _ => None,
+    };
+    length += inner_auth.as_ref().map_or(0, |text| text.len() + 16);
+    if length > EXPANDED_MAX_BYTES {
+        return Err(EncodeError::TooLarge { limit_bytes: EXPANDED_MAX_BYTES });
+    }
+    if let Some(compression) = format.compression.filter(|it| length > it.threshold_bytes) {
+        if let Some(packed) = compressed(message, inner_auth.as_deref(), compression.compressor)? {
+            return finish_datagram(&packed, None, key);
+        }
+    }
+    finish_datagram(message, inner_auth.as_deref(), key)
+}
+
+/// Checks and reads a datagram. Both framings are taken, with or without NUL at the end; what
+/// follows the signature (netstring) or the last line (classic) is ignored, as the original does.
+/// In netstring framing only the signature behind the message counts, in classic framing only the
+/// field `auth` (messaging spec 1.4, 1.5).
+///
+/// Errors: [`DecodeError`]; the datagram is to be dropped, nothing changed.
+pub fn decode_datagram(bytes: &[u8], keys: &AuthKeys) -> Result<Datagram, DecodeError> {
+    if bytes.len() > MESSAGE_MAX_BYTES {
+        return Err(DecodeError::TooLarge { limit_bytes: MESSAGE_MAX_BYTES });
+    }
+    let mut datagram = match framing_of(bytes)? {
+        Framing::Netstring => decode_netstring(bytes, keys)?,
+        Framing::Classic => decode_classic(bytes, keys)?,
+    };
+    if let Some(packed) = datagram.message.binary(PAYLOAD) {
+        let compressor = datagram.message.text(ALGORITHM).and_then(|name| name.parse().ok());
+        let compressor: Compressor = compressor.ok_or(DecodeError::BadCompression("unknown algorithm"))?;
+        (datagram.message, datagram.inner_auth) = expand(packed, compressor)?;
+        datagram.compressor = Some(compressor);
+    }
+    Ok(datagram)
+}
+
+/// Writes and signs a message for a serial line: classic text, with the signature as field `auth`
+/// (messaging spec 1.4). A field `auth` of the message's own is replaced.
+///
+/// Errors: as [`encode_datagram`], and [`EncodeError::NotInClassic`].
+pub fn encode_serial(
+    message: &Message,
+    keys: &AuthKeys,
+    key_index: Option<u8>,
+) -> Result<Vec<u8>, EncodeError> {
+    let key = sign::choose_key(keys, key_index)?;
+    let mut out = classic::START.to_vec();
+    write_lines_without_auth(message, &mut out)?;
+    let mut signature = Vec::with_capacity(sign::SIGNATURE_MAX_BYTES);
+    sign::append_signature(key, &out[classic::START.len()..], &mut signature);
+    out.extend_from_slice(b"auth=");
+    out.extend_from_slice(&signature);
+    out.push(b'\n');
+    out.extend_from_slice(classic::END);
+    within(MESSAGE_MAX_BYTES, out)
+}
+
+/// Writes the body of a frame for a local client, unsigned: classic text with a NUL behind it; or
+/// netstring framing where a field cannot go in classic (messaging spec 1.4, 7.4).
+///
+/// Errors: [`EncodeError`]; nothing is sent.
+pub fn encode_api(message: &Message) -> Result<Vec<u8>, EncodeError> {
+    within(MESSAGE_MAX_BYTES, encode_plain(message, None, true)?)
+}
+
+/// Reads an unsigned message from a local source: the body of a client's frame, or a text from the
+/// FIFO. Both framings are taken, with or without NUL at the end, and netstring framing also
+/// without its last newline (the original's tools cut one byte off, messaging spec 1.4). A field
+/// `auth` stays in the message.
+///
+/// Errors: [`DecodeError`] (those about signatures and compression do not occur); the message is
+/// to be dropped, nothing changed.
+pub fn decode_local(bytes: &[u8]) -> Result<Message, DecodeError> {
+    if bytes.len() > MESSAGE_MAX_BYTES {
+        return Err(DecodeError::TooLarge { limit_bytes: MESSAGE_MAX_BYTES });
+    }
+    if framing_of(bytes)? == Framing::Netstring && bytes.ends_with(b",%%%") {
+        return parse_plain(&[bytes, b"\n"].concat());
+    }
+    parse_plain(bytes)
+}
+
+/// The field with the compressed message.
+const PAYLOAD: &str = "_compressed_payload";
+/// The field with the compressor's name.
+const ALGORITHM: &str = "_compression_algorithm";
+
+/// Fields still allowed in the message being read, nested ones counted: bounds the memory a
+/// message of many tiny fields can take.
+struct Budget {
+    fields_left: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { fields_left: FIELDS_NESTED_MAX }
+    }
+
+    /// `false` when there is none left.
+    fn take_field(&mut self) -> bool {
+        let some = self.fields_left > 0;
+        self.fields_left = self.fields_left.saturating_sub(1);
+        some
+    }
+}
+
+fn framing_of(bytes: &[u8]) -> Result<Framing, DecodeError> {
+    match bytes.get(..4) {
+        Some(netstring::START) => Ok(Framing::Netstring),
+        Some(classic::START) => Ok(Framing::Classic),
+        _ => Err(DecodeError::NotAMessage),
+    }
+}
+
+fn decode_netstring(bytes: &[u8], keys: &AuthKeys) -> Result<Datagram, DecodeError> {
+    let framing = Framing::Netstring;
+    let (signed, rest) = netstring::walk(bytes)?;
+    let (signature, _ignored) = netstring::peel(rest).map_err(|_| DecodeError::Unsigned { framing })?;
+    let key_index = sign::verify(keys, framing, signature, &mut std::iter::once(signed))?;
+    let (mut message, _) = netstring::parse(signed, 0, &mut Budget::new())?;
+    let inner_auth = message.pop_last_text(classic::AUTH);
+    Ok(Datagram { message, key_index, framing, inner_auth, compressor: None })
+}
+
+fn decode_classic(bytes: &[u8], keys: &AuthKeys) -> Result<Datagram, DecodeError> {
+    let framing = Framing::Classic;
+    let walked = classic::walk(bytes)?;
+    let signature = walked.text(classic::AUTH).ok_or(DecodeError::Unsigned { framing })?;
+    let key_index = sign::verify(keys, framing, signature, &mut walked.lines_without(classic::AUTH))
+        .map_err(|error| with_claimed_node(error, walked.text("src")))?;
+    let mut message = classic::parse(&walked, 0, &mut Budget::new())?;
+    let fields = message.fields().len();
+    message.remove(classic::AUTH);
+    if message.fields().len() + 1 != fields {
+        return Err(DecodeError::Malformed { framing, what: "more than one auth field" });
+    }
+    Ok(Datagram { message, key_index, framing, inner_auth: true, compressor: None })
+}
+
+fn with_claimed_node(error: DecodeError, node: Option<&[u8]>) -> DecodeError {
+    match error {
+        DecodeError::BadDigest { framing, index, claimed, .. } => {
+            let claimed_node = sign::printable(node.unwrap_or(b"?"), crate::types::NODE_NAME_MAX_BYTES);
+            DecodeError::BadDigest { framing, index, claimed, claimed_node }
+        }
+        other => other,
+    }
+}
+
+/// Decompresses and reads a payload; it is not signed again, and it is not a compressed message
+/// again. Also tells whether it had an inner signature, which is taken out.
+fn expand(packed: &[u8], compressor: Compressor) -> Result<(Message, bool), DecodeError> {
+    let plain = compressor.expand(packed)?;
+    let parsed = parse_plain(&plain);
+    let mut message = parsed.map_err(|_| DecodeError::BadCompression("payload is not a message"))?;
+    if message.value(PAYLOAD).is_some() {
+        return Err(DecodeError::BadCompression("compressed twice"));
+    }
+    let inner_auth = message.pop_last_text(classic::AUTH);
+    Ok((message, inner_auth))
+}
+
+/// Reads an unsigned message of either framing.
+fn parse_plain(bytes: &[u8]) -> Result<Message, DecodeError> {
+    match framing_of(bytes)? {
+        Framing::Netstring => netstring::parse(bytes, 0, &mut Budget::new()).map(|(message, _)| message),
+        Framing::Classic => classic::parse(&classic::walk(bytes)?, 0, &mut Budget::new()),
+    }
+}
+
+/// Writes an unsigned message: classic with NUL if wanted and possible, else netstring.
+fn encode_plain(message: &Message, auth: Option<&[u8]>, classic: bool) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::new();
+    if classic && message.fields().iter().all(|field| classic::suits(&field.value)) {
+        out.reserve(message.fields().len() * 32 + 16);
+        out.extend_from_slice(classic::START);
+        if let Some(auth) = auth {
+            write_lines_without_auth(message, &mut out)?;
+            out.extend_from_slice(b"auth=");
+            out.extend_from_slice(auth);
+            out.push(b'\n');
+        } else {
+            classic::write_lines(message, 0, &mut out)?;
+        }
+        out.extend_from_slice(classic::END);
+        out.push(0);
     } else {
-        netstring::encode(message, &mut out);
-    }
-    if let Some(compressed) = compress_if_large(message, &out, format) {
-        out.clear();
-        netstring::encode(&compressed, &mut out);
-    }
-    let trailer = format!("{index} {}", sign::sign(key, &out));
-    out.extend_from_slice(trailer.len().to_string().as_bytes());
-    out.push(b':');
-    out.extend_from_slice(trailer.as_bytes());
-    out.push(b',');
-    if out.len() > DATAGRAM_MAX_BYTES {
-        return Err(EncodeError::TooLarge(out.len()));
+        out.reserve(netstring::measure(message, 0)?);
+        netstring::write(message, 0, &mut out);
     }
     Ok(out)
 }
 
-fn compress_if_large(message: &Message, encoded: &[u8], format: &WireFormat) -> Option<Message> {
-    let (compressor, threshold) = format.compression?;
-    if encoded.len() <= threshold {
-        return None;
+/// The compressed form of a message, itself a message; `None` when it would be no shorter.
+fn compressed(
+    message: &Message,
+    auth: Option<&[u8]>,
+    compressor: Compressor,
+) -> Result<Option<Message>, EncodeError> {
+    let plain = encode_plain(message, auth, auth.is_some())?;
+    if plain.len() > EXPANDED_MAX_BYTES {
+        return Err(EncodeError::TooLarge { limit_bytes: EXPANDED_MAX_BYTES });
     }
-    let (payload, name) = compress::compress(compressor, &encode_api(message))?;
-    let mut outer = Message::empty();
-    outer.push("_compressed_payload", Value::Binary(payload));
-    outer.push_text("_compression_algorithm", name);
-    Some(outer)
-}
-
-/// Verifies and decodes one datagram in either framing; a NUL or other bytes behind its end do
-/// not matter.
-///
-/// # Errors
-/// [`DecodeError`].
-pub fn decode_datagram(bytes: &[u8], keys: &AuthKeys) -> Result<Datagram, DecodeError> {
-    if bytes.len() > MESSAGE_MAX_BYTES {
-        return Err(DecodeError::TooLarge(bytes.len()));
-    }
-    let (mut message, key_index, framing) = if bytes.starts_with(classic::START) {
-        decode_classic(bytes, keys)?
-    } else {
-        decode_netstring(bytes, keys)?
-    };
-    let mut compressor = None;
-    if let Some((inner, used)) = decompressed(&message)? {
-        message = inner;
-        compressor = Some(used);
-    }
-    let inner_auth = message.fields().last().is_some_and(|field| field.name == "auth");
-    if inner_auth {
-        message.pop();
-    }
-    Ok(Datagram { message, key_index, framing, inner_auth, compressor })
-}
-
-fn decode_netstring(bytes: &[u8], keys: &AuthKeys) -> Result<(Message, u8, Framing), DecodeError> {
-    let length = netstring::frame_length(bytes)?;
-    let (token, _) = netstring::peel(bytes, length).map_err(|_| DecodeError::Unsigned)?;
-    let key_index = check(token, &bytes[..length], keys)?;
-    Ok((netstring::decode(&bytes[..length], 0)?, key_index, Framing::Netstring))
-}
-
-/// The inner `auth` covers all lines but its own (messaging spec 1.5).
-fn decode_classic(bytes: &[u8], keys: &AuthKeys) -> Result<(Message, u8, Framing), DecodeError> {
-    let message = classic::decode(bytes, 0)?;
-    let Some(Value::Text(token)) = message.value("auth").cloned() else {
-        return Err(DecodeError::Unsigned);
-    };
-    let mut unsigned = message.clone();
-    unsigned.remove("auth");
-    let mut lines = Vec::new();
-    classic::lines(&unsigned, &mut lines, 0)?;
-    let key_index = check(&token, &lines, keys)?;
-    // Kept as the last field, where the caller takes it off.
-    unsigned.push("auth", Value::Text(token));
-    Ok((unsigned, key_index, Framing::Classic))
-}
-
-/// `INDEX DIGEST`: the number of the key that verifies.
-fn check(token: &[u8], signed: &[u8], keys: &AuthKeys) -> Result<u8, DecodeError> {
-    let space = token.iter().position(|byte| *byte == b' ').ok_or(DecodeError::Unsigned)?;
-    let index = std::str::from_utf8(&token[..space])
-        .ok()
-        .filter(|digits| digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse::<u32>().ok())
-        .ok_or(DecodeError::Unsigned)?;
-    let number = u8::try_from(index).map_err(|_| DecodeError::UnknownKey(index))?;
-    let key = keys.keys.get(&number).ok_or(DecodeError::UnknownKey(index))?;
-    let digest = &token[space + 1..];
-    if sign::verify(key, signed, digest) {
-        return Ok(number);
-    }
-    let shown: String = String::from_utf8_lossy(digest).chars().take(64).collect();
-    Err(DecodeError::BadDigest(shown.escape_default().to_string()))
-}
-
-fn decompressed(outer: &Message) -> Result<Option<(Message, Compressor)>, DecodeError> {
-    let Some(payload) = outer.binary("_compressed_payload") else {
+    let Some(packed) = compressor.compress(&plain).filter(|packed| packed.len() < plain.len()) else {
         return Ok(None);
     };
-    let name = outer.text("_compression_algorithm").ok_or(DecodeError::Compression)?;
-    let compressor = if name == "bz2" { Compressor::Bzip2 } else { Compressor::Zlib };
-    let bytes = compress::decompress(name, payload)?;
-    Ok(Some((decode_unsigned(&bytes)?, compressor)))
+    let mut outer = Message::empty();
+    outer.push(PAYLOAD, Value::Binary(packed));
+    outer.push_text(ALGORITHM, compressor.as_str());
+    Ok(Some(outer))
 }
 
-/// Body of a client frame: classic text with a NUL; netstrings when a field does not fit into
-/// lines (messaging spec 1.4).
-pub fn encode_api(message: &Message) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    let plain =
-        message.fields().iter().all(|field| !matches!(field.value, Value::Message(_) | Value::Compressed(_)));
-    if plain && classic::encode(message, &mut out).is_ok() {
-        out.push(0);
-        return out;
+/// Writes the netstring form, the inner signature as last field, and signs it.
+fn finish_datagram(
+    message: &Message,
+    auth: Option<&[u8]>,
+    key: (u8, &crate::types::AuthKey),
+) -> Result<Vec<u8>, EncodeError> {
+    let replaced = auth.and_then(|_| message.value(classic::AUTH)).map(|_| {
+        let mut message = message.clone();
+        message.remove(classic::AUTH);
+        message
+    });
+    let message = replaced.as_ref().unwrap_or(message);
+    let length = netstring::measure(message, 0)?;
+    let mut out = Vec::with_capacity(length + 2 * (sign::SIGNATURE_MAX_BYTES + 16));
+    netstring::write(message, 0, &mut out);
+    if let Some(auth) = auth {
+        out.truncate(out.len() - netstring::END.len());
+        push_decimal(&mut out, "(0)auth=".len() + auth.len());
+        out.extend_from_slice(b":(0)auth=");
+        out.extend_from_slice(auth);
+        out.push(b',');
+        out.extend_from_slice(netstring::END);
     }
-    out.clear();
-    netstring::encode(message, &mut out);
-    out
+    let mut signature = Vec::with_capacity(sign::SIGNATURE_MAX_BYTES);
+    sign::append_signature(key, &out, &mut signature);
+    netstring::write_string(&signature, &mut out);
+    within(MESSAGE_MAX_BYTES, out)
 }
 
-/// A client frame's body or a script's text, which carry no signature.
-///
-/// # Errors
-/// [`DecodeError`].
-pub fn decode_local(bytes: &[u8]) -> Result<Message, DecodeError> {
-    if bytes.len() > MESSAGE_MAX_BYTES {
-        return Err(DecodeError::TooLarge(bytes.len()));
+/// `number digest` over the classic lines of the message (messaging spec 1.5).
+fn inner_signature(message: &Message, key: (u8, &crate::types::AuthKey)) -> Result<Vec<u8>, EncodeError> {
+    let mut lines = Vec::with_capacity(message.fields().len() * 32);
+    write_lines_without_auth(message, &mut lines)?;
+    let mut signature = Vec::with_capacity(sign::SIGNATURE_MAX_BYTES);
+    sign::append_signature(key, &lines, &mut signature);
+    Ok(signature)
+}
+
+fn write_lines_without_auth(message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if message.fields().len() >= FIELDS_MAX {
+        return Err(EncodeError::TooManyFields);
     }
-    decode_unsigned(bytes)
-}
-
-fn decode_unsigned(bytes: &[u8]) -> Result<Message, DecodeError> {
-    Ok(if bytes.starts_with(classic::START) {
-        classic::decode(bytes, 0)?
-    } else {
-        netstring::decode(bytes, 0)?
-    })
-}
-
-/// A field's name: not empty, text, nothing that would read as something else in lines
-/// (messaging spec 1.1).
-fn field_name(bytes: &[u8]) -> Result<&str, MalformedError> {
-    let name = std::str::from_utf8(bytes).map_err(|_| MalformedError::BadField)?;
-    let usable = !name.is_empty()
-        && name.len() <= NAME_MAX_BYTES
-        && !name.starts_with('(')
-        && !name.starts_with(">>>");
-    if usable && !name.contains(['\n', '\0', '=']) {
-        Ok(name)
-    } else {
-        Err(MalformedError::BadField)
+    if message.value(classic::AUTH).is_none() {
+        return classic::write_lines(message, 0, out);
     }
+    let mut message = message.clone();
+    message.remove(classic::AUTH);
+    classic::write_lines(&message, 0, out)
+}
+
+fn within(limit_bytes: usize, bytes: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    if bytes.len() > limit_bytes {
+        return Err(EncodeError::TooLarge { limit_bytes });
+    }
+    Ok(bytes)
+}
+
+/// A name of a field out of a packet, if it can be one. Control characters are refused besides
+/// what the original refuses: a newline in a name would make two lines of one in classic framing.
+fn field_name(bytes: &[u8]) -> Option<&str> {
+    let control = bytes.iter().any(|byte| byte.is_ascii_control());
+    let bad = bytes.is_empty() || control || bytes.starts_with(b"(") || bytes.starts_with(b">>>");
+    std::str::from_utf8(bytes).ok().filter(|_| !bad)
+}
+
+/// Can this field be sent in some framing?
+fn check_field(field: &Field) -> Result<(), EncodeError> {
+    if field.name.contains('=') || field_name(field.name.as_bytes()).is_none() {
+        return Err(EncodeError::FieldName(field.name.clone()));
+    }
+    match &field.value {
+        Value::Text(bytes) if bytes.contains(&0) => Err(EncodeError::TextWithNul(field.name.clone())),
+        Value::List(items) if items.iter().any(|item| item.contains(&0)) => {
+            Err(EncodeError::TextWithNul(field.name.clone()))
+        }
+        Value::List(items) if items.len() > LIST_ITEMS_MAX || items.iter().any(Vec::is_empty) => {
+            Err(EncodeError::List(field.name.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Appends a number in decimal, without the detour of formatting.
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
 }
