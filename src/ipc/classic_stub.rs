@@ -7,10 +7,10 @@ use thiserror::Error;
 /// Why a body is not a message; nothing of it is used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not a classic message")]
-pub struct ClassicError;
+pub(crate) struct ClassicError;
 
 /// Classic text with its NUL.
-pub fn encode_api(message: &Message) -> Vec<u8> {
+pub(crate) fn encode_api(message: &Message) -> Vec<u8> {
     let mut out = b">>>\n".to_vec();
     for field in message.fields() {
         match &field.value {
@@ -32,7 +32,7 @@ pub fn encode_api(message: &Message) -> Vec<u8> {
 }
 
 /// Reads classic text, with or without NUL.
-pub fn decode_local(body: &[u8]) -> Result<Message, ClassicError> {
+pub(crate) fn decode_local(body: &[u8]) -> Result<Message, ClassicError> {
     let mut rest = body.strip_prefix(b">>>\n").ok_or(ClassicError)?;
     let mut message = Message::empty();
     loop {
