@@ -23,3 +23,7 @@ pub mod resource;
 pub mod sys;
 pub mod types;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;

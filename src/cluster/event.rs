@@ -186,6 +186,9 @@ pub enum Output {
         /// The text, in the original's words where it has any.
         text: String,
     },
+    /// `true`: read nothing more from clients that send messages until `false` comes
+    /// (messaging spec 3.5, flow control).
+    ClientsPaused(bool),
     /// Our own beat left and was processed: the loop is healthy (watchdog).
     Beat,
     /// End the daemon.
@@ -241,6 +244,7 @@ impl fmt::Display for Output {
                 Answer::Refused(why) => write!(f, "reply {} refused {}", request.0, text::escape(why)),
             },
             Self::Log { level, text: line } => write!(f, "log {} {}", level.as_str(), text::escape(line)),
+            Self::ClientsPaused(paused) => write!(f, "clients-paused {}", u8::from(*paused)),
             Self::Beat => write!(f, "beat"),
             Self::Exit(reason) => write!(f, "exit {}", text::exit_reason(*reason)),
         }

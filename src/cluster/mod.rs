@@ -1,6 +1,371 @@
 //! Decisions about nodes, links, packets and resources. Pure: time, randomness and results are
 //! arguments, effects are data.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `receive` | what a packet is worth, where it goes |
+//! | `sequence` | order, gaps, retransmission |
+//! | `liveness` | beats, deaths, links, when communication is up |
+//! | `claims` | who holds which set, first acquisition, takeover |
+//! | `conflict` | both claim, nobody claims, failback, failed starts |
+//! | `lateness` | what a node does that was paused |
+//! | `handover` | standby, takeover on request |
+//! | `shutdown` | graceful stop, restart |
+//! | `jobs` | which child runs when |
+//! | `legacy` | `auto_failback legacy` |
+//! | `status` | the picture for clients |
 
 pub mod event;
-mod text;
+pub mod settings;
 pub mod view;
+
+mod claims;
+mod conflict;
+mod handover;
+mod jobs;
+mod lateness;
+mod legacy;
+mod liveness;
+mod node;
+mod receive;
+mod sequence;
+mod shutdown;
+mod status;
+mod text;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
+use crate::wire::message::{Message, Value};
+
+use claims::Claims;
+use event::{Answer, Input, Now, Output, RequestId};
+use handover::Handover;
+use jobs::Jobs;
+use lateness::Lateness;
+use legacy::Legacy;
+use liveness::Liveness;
+use node::{Node, Status};
+use sequence::History;
+use settings::ClusterSettings;
+use shutdown::Shutdown;
+
+pub use text::ParseError;
+
+/// Lines of one kind that may be logged within [`LOG_WINDOW_MS`].
+const LOG_BURST: u32 = 5;
+/// The window of [`LOG_BURST`], milliseconds.
+const LOG_WINDOW_MS: u64 = 10_000;
+/// Messages of ours not yet acknowledged at which clients must wait (messaging spec 3.5).
+const FLOW_WINDOW: u64 = 250;
+
+/// One node's whole knowledge and all its decisions.
+///
+/// Feed it with [`Cluster::handle`], carry out what [`Cluster::poll_output`] hands out, and tick
+/// it at [`Cluster::next_timeout_ms`].
+#[derive(Debug)]
+pub struct Cluster {
+    settings: ClusterSettings,
+    now: Now,
+    outputs: VecDeque<Output>,
+    /// In configuration order, this node included.
+    nodes: Vec<Node>,
+    /// Index of this node in `nodes`.
+    me: usize,
+    /// Index of the one other node; `None` in a cluster of one.
+    peer: Option<usize>,
+    history: History,
+    load: String,
+    random: u64,
+    liveness: Liveness,
+    claims: Claims,
+    lateness: Lateness,
+    handover: Handover,
+    shutdown: Shutdown,
+    jobs: Jobs,
+    legacy: Legacy,
+    log_counts: BTreeMap<&'static str, (u64, u32)>,
+    clients_paused: bool,
+    ended: bool,
+}
+
+impl Cluster {
+    /// A node that knows nothing yet. The first input must be [`Input::Start`].
+    ///
+    /// `settings.local` must be among `settings.nodes`; if it is not it is added at the end.
+    pub fn new(mut settings: ClusterSettings, now: Now) -> Self {
+        if !settings.nodes.contains(&settings.local) {
+            settings.nodes.push(settings.local.clone());
+        }
+        let mut random = settings.random_seed | 1;
+        let nodes: Vec<Node> = settings
+            .nodes
+            .iter()
+            .map(|name| {
+                let trigger = next_random(&mut random) % 10;
+                Node::new(name.clone(), &settings.links, settings.init_dead_ms, trigger)
+            })
+            .collect();
+        let me = settings.nodes.iter().position(|name| *name == settings.local).unwrap_or(0);
+        let peer = (0..nodes.len()).rev().find(|index| *index != me);
+        let claims = Claims::new(settings.resume);
+        Self {
+            now,
+            outputs: VecDeque::new(),
+            nodes,
+            me,
+            peer,
+            history: History::default(),
+            load: "n/a".to_owned(),
+            random,
+            liveness: Liveness::default(),
+            claims,
+            lateness: Lateness::default(),
+            handover: Handover::default(),
+            shutdown: Shutdown::default(),
+            jobs: Jobs::default(),
+            legacy: Legacy::default(),
+            log_counts: BTreeMap::new(),
+            clients_paused: false,
+            ended: false,
+            settings,
+        }
+    }
+
+    /// Takes one input at a time. Afterwards outputs may be waiting. `now` must not go back; if it
+    /// does, the last known moment is used. After [`Output::Exit`] nothing has an effect any more.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        if self.ended {
+            return;
+        }
+        let monotonic_ms = now.monotonic_ms.max(self.now.monotonic_ms);
+        self.now = Now { monotonic_ms, wall_s: now.wall_s };
+        self.notice_own_lateness();
+        match input {
+            Input::Start => self.start(),
+            Input::Packet { link, key_index, message } => self.receive(&link, key_index, &message),
+            Input::Tick => self.tick(),
+            Input::LoadAverage(text) => {
+                self.load = text.chars().filter(|c| !c.is_control()).take(64).collect()
+            }
+            Input::JobDone { job, outcome } => self.job_done(job, outcome),
+            Input::Command { request, command } => self.command(request, command),
+            Input::LocalMessage(message) => self.local_message(message),
+            Input::ResourcesDigest(digest) => self.claims.digest = digest,
+        }
+        self.settle();
+    }
+
+    /// The next effect to carry out, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What this node claims at the moment, its own viewpoint.
+    pub fn holding(&self) -> ResourceSet {
+        self.claims.hold
+    }
+
+    /// Monotonic milliseconds at which [`Input::Tick`] is due; `None` before the start and after
+    /// the end.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        if self.ended {
+            return None;
+        }
+        [
+            self.next_liveness_timeout_ms(),
+            self.claims.next_timeout_ms(),
+            self.handover.next_timeout_ms(),
+            self.lateness.next_timeout_ms(),
+            self.shutdown.next_timeout_ms(),
+            self.legacy.next_timeout_ms(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Everything that may follow from any change, in a fixed order.
+    fn settle(&mut self) {
+        if self.ended {
+            return;
+        }
+        if self.settings.manage_resources && self.liveness.communication_up {
+            self.decide_first_acquisition();
+            self.resolve_conflicts();
+            self.adopt_orphans();
+            self.hand_over_failed();
+            self.fail_back();
+        }
+        self.advance_shutdown();
+        self.start_jobs();
+        if self.liveness.communication_up {
+            self.publish();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.tick_liveness();
+        if self.ended {
+            return;
+        }
+        self.tick_claims();
+        self.tick_handover();
+        self.tick_lateness();
+        self.tick_shutdown();
+        self.tick_legacy();
+    }
+
+    // ---- sending -------------------------------------------------------------------------
+
+    /// Adds the control fields (messaging spec 2.1) and hands the message to the media; sequenced
+    /// messages are kept for retransmission.
+    fn send(&mut self, mut message: Message) {
+        let sequenced = !message.kind().starts_with("NS_");
+        if let Some(dest) = message.text("dest").map(str::to_owned) {
+            let uuid = self.nodes.iter().find(|node| node.name.as_str() == dest).and_then(|node| node.uuid);
+            message.set("destuuid", Value::Binary(uuid.unwrap_or_default().0.to_vec()));
+        }
+        message.set_text("src", self.settings.local.as_str());
+        message.set("srcuuid", Value::Binary(self.settings.uuid.0.to_vec()));
+        let number = sequenced.then(|| self.history.next_number());
+        if let Some(SequenceNumber(number)) = number {
+            message.set_text("seq", &format!("{number:x}"));
+        }
+        message.set_text("hg", &format!("{:x}", self.settings.generation.0));
+        message.set_text("ts", &format!("{:x}", self.now.wall_s.max(1)));
+        if sequenced {
+            message.set_text("ld", &self.load);
+        }
+        let ttl = usize::from(self.settings.hop_fudge) + self.nodes.len();
+        message.set_text("ttl", &ttl.to_string());
+        if let Some(number) = number {
+            self.history.keep(number, message.clone(), self.now.monotonic_ms);
+        }
+        let key_index = self.signing_key();
+        self.outputs.push_back(Output::Send { message, key_index });
+        self.watch_flow();
+    }
+
+    /// Towards a 3.0.6 node: the key number it last used, because its receiver takes the key of
+    /// its own `auth` line whatever the packet says (messaging spec 1.5). Else our own.
+    fn signing_key(&self) -> Option<u8> {
+        let original = self
+            .nodes
+            .iter()
+            .enumerate()
+            .find(|(index, node)| *index != self.me && node.is_live() && !node.is_ours());
+        original.and_then(|(_, node)| node.key_index)
+    }
+
+    /// Stops and resumes reading from clients by how much is unacknowledged (messaging spec 3.5).
+    fn watch_flow(&mut self) {
+        let live = self.nodes.iter().filter(|node| node.is_live()).count();
+        let full = live >= 2 && self.liveness.flow_control && self.history.outstanding() > FLOW_WINDOW;
+        if full != self.clients_paused {
+            self.clients_paused = full;
+            let text = if full { "all clients are now paused" } else { "all clients are now resumed" };
+            self.log(LogLevel::Debug, text);
+            self.outputs.push_back(Output::ClientsPaused(full));
+        }
+    }
+
+    /// A message of a local client or script: its effect here is that of the same message from
+    /// the network, then it goes out to the others.
+    fn local_message(&mut self, message: Message) {
+        if message.kind().is_empty() || message.kind().starts_with("NS_") {
+            self.log_limited(
+                "local-message",
+                LogLevel::Error,
+                "message from a local program without a usable type",
+            );
+            return;
+        }
+        match (message.kind(), message.text("info")) {
+            ("ask_resources", Some("me")) => {
+                let set = message.text("rsc_hold").unwrap_or("all");
+                match set.parse() {
+                    Ok(set) => drop(self.request_standby(set)),
+                    Err(()) => self.log_bad_set(set),
+                }
+            }
+            ("hb_takeover", _) => {
+                let set = message.text("rsc_hold").unwrap_or("all");
+                let set = if set == "failback" { "local" } else { set };
+                match set.parse() {
+                    Ok(set) => drop(self.request_takeover(set)),
+                    Err(()) => self.log_bad_set(set),
+                }
+            }
+            _ => self.send(message),
+        }
+    }
+
+    fn log_bad_set(&mut self, word: &str) {
+        let text = format!("encode_resources: bad resource type [{}]", text::escape(word));
+        self.log_limited("bad-set", LogLevel::Error, &text);
+    }
+
+    // ---- small helpers -------------------------------------------------------------------
+
+    fn log(&mut self, level: LogLevel, text: &str) {
+        self.outputs.push_back(Output::Log { level, text: text.to_owned() });
+    }
+
+    /// Logs at most [`LOG_BURST`] lines of a kind within [`LOG_WINDOW_MS`]: for everything that
+    /// packets can provoke.
+    fn log_limited(&mut self, kind: &'static str, level: LogLevel, text: &str) {
+        let now_ms = self.now.monotonic_ms;
+        let (began_ms, count) = self.log_counts.entry(kind).or_insert((now_ms, 0));
+        let mut suppressed = 0;
+        if now_ms >= *began_ms + LOG_WINDOW_MS {
+            suppressed = count.saturating_sub(LOG_BURST);
+            (*began_ms, *count) = (now_ms, 0);
+        }
+        *count += 1;
+        let speak = *count <= LOG_BURST;
+        if suppressed > 0 {
+            self.log(level, &format!("{suppressed} more lines of kind {kind} were suppressed"));
+        }
+        if speak {
+            self.log(level, text);
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Answer) {
+        self.outputs.push_back(Output::Reply { request, answer });
+    }
+
+    fn peer(&self) -> Option<&Node> {
+        self.peer.map(|index| &self.nodes[index])
+    }
+
+    fn peer_name(&self) -> Option<NodeName> {
+        self.peer().map(|node| node.name.clone())
+    }
+
+    /// The peer is up or active.
+    fn peer_is_live(&self) -> bool {
+        self.peer().is_some_and(Node::is_live)
+    }
+
+    /// The peer takes part in the resource protocol.
+    fn peer_is_active(&self) -> bool {
+        self.peer().is_some_and(|node| node.status == Status::Active)
+    }
+
+    fn next_random(&mut self) -> u64 {
+        next_random(&mut self.random)
+    }
+}
+
+/// xorshift64*: enough to spread requests in time, and the same for ever.
+fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
+    /// Packets that were not believed since the start: damaged, wrongly signed, or no messages.
+    #[serde(default)]
+    pub dropped_packets: u64,
     /// The resource groups in the order of haresources; empty when none is configured or when the
     /// daemon does not say.
     #[serde(default)]

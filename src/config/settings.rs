@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use crate::types::{LinkName, NodeName};
 
 /// What `auto_failback` says (resources spec 1.11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AutoFailback {
     /// Groups go home as soon as both nodes are stable.
     On,
     /// Groups stay where they are.
     Off,
     /// The old protocol without resource messages; also the default when the directive is absent.
+    #[default]
     Legacy,
 }
 
@@ -58,18 +59,20 @@ impl MediumConfig {
 }
 
 /// `msgfmt`: whether outgoing messages also carry the inner `auth` field (messaging spec 1.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MessageFormat {
     /// Netstring framing with an inner `auth` field (the default).
+    #[default]
     Classic,
     /// Netstring framing without it.
     Netstring,
 }
 
 /// `compression`: the module used for outgoing messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
     /// zlib stream, RFC 1950.
+    #[default]
     Zlib,
     /// bzip2, level 1.
     Bzip2,
@@ -94,8 +97,13 @@ pub struct LogConfig {
 }
 
 /// All of `ha.cf`, checked. Times are milliseconds.
-#[derive(Debug, Clone)]
+///
+/// `HaCf::default()` is an empty form (all zero), not a usable configuration: the defaults of the
+/// directives come from [`super::directive::DIRECTIVES`].
+#[derive(Debug, Clone, Default)]
 pub struct HaCf {
+    /// `cluster`, a name that is only reported.
+    pub cluster: String,
     /// `node`, lower-cased, in file order, without repetition.
     pub nodes: Vec<NodeName>,
     /// `keepalive`, > 0.
@@ -147,4 +155,18 @@ pub struct HaCf {
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,
+}
+
+impl HaCf {
+    /// The value of a recorded directive as typed: what `cl_status hbparameter` prints. `crm` is
+    /// answered with the value of `pacemaker` and the other way round.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let find = |name: &str| self.recorded.iter().find(|(known, _)| known == name);
+        let other = match name {
+            "crm" => "pacemaker",
+            "pacemaker" => "crm",
+            _ => name,
+        };
+        find(name).or_else(|| find(other)).map(|(_, value)| value.as_str())
+    }
 }

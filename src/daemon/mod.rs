@@ -1,1 +1,13 @@
 //! The daemon: start order, the loop that turns outputs into effects.
+
+pub mod children;
+pub mod command_line;
+pub mod driver;
+pub mod environment;
+pub mod groups;
+pub mod identity;
+pub mod layout;
+pub mod packets;
+pub mod process;
+pub mod reload;
+pub mod start;

@@ -9,6 +9,7 @@ use super::client::{Client, ClientError, TIMEOUT_MS};
 use super::options::Options;
 use super::requests::RESPONSE;
 use super::terminal::Terminal;
+use crate::log::line::clean;
 use crate::wire::message::Message;
 
 const OK: u8 = 0;
@@ -189,8 +190,10 @@ fn heartbeat_status(words: &[String], socket: &Path, terminal: &mut Terminal<'_>
 }
 
 impl Call<'_, '_> {
-    fn say(&mut self, line: &str) {
-        self.terminal.say(line);
+    /// Names and states come from peers, too: what could drive the terminal is escaped.
+    fn say(&mut self, text: &str) {
+        let lines: Vec<_> = text.split('\n').map(clean).collect();
+        self.terminal.say(&lines.join("\n"));
     }
 
     /// `machine`, or with `-m` the other text.

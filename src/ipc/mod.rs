@@ -7,7 +7,6 @@
 //! ```
 
 pub mod cl_status;
-mod classic_stub;
 pub mod client;
 pub mod command;
 pub mod frame;
@@ -18,7 +17,7 @@ pub mod status;
 pub mod terminal;
 
 // the one place that says who turns messages into bytes
-use self::classic_stub as codec;
+use crate::wire as codec;
 
 /// Where the daemon listens (messaging spec 7.3).
 pub const SOCKET_PATH: &str = "/var/run/heartbeat/register";

@@ -1,1 +1,26 @@
-//! Log lines in the original's formats.
+//! Log lines in the original's formats, written without ever delaying the caller.
+//!
+//! - [`line`]: the formats.
+//! - [`syslog`]: one datagram per line.
+//! - [`sinks`]: the files, standard error and syslog.
+//! - [`writer`]: [`Logger`]: directly into the sinks while the program starts, through a bounded
+//!   queue and a thread of its own afterwards.
+//! - [`backend`]: the `log` crate's macros end in the same places.
+//! - [`limit`]: how often a kind of line may appear.
+
+pub mod backend;
+pub mod limit;
+pub mod line;
+pub mod sinks;
+pub mod syslog;
+pub mod writer;
+
+pub use backend::{set_debug_level, stderr_logger};
+pub use limit::{RateLimit, Verdict};
+pub use sinks::{host_name, LogTargets};
+pub use writer::Logger;
+
+use crate::types::LogLevel;
+
+/// A line that a room without a logger of its own hands to the one that has it.
+pub type LogLine = (LogLevel, String);

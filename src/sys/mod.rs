@@ -1,3 +1,12 @@
 //! The only unsafe code.
 
 #![allow(unsafe_code)]
+
+pub mod interface;
+pub mod local_time;
+pub mod namespace;
+pub mod packet;
+pub mod process;
+pub mod sched;
+pub mod syslog;
+pub mod time;

@@ -131,6 +131,11 @@ impl Message {
         self.set(name, Value::Text(text.as_bytes().to_vec()));
     }
 
+    /// Takes off the last field.
+    pub fn pop(&mut self) -> Option<Field> {
+        self.fields.pop()
+    }
+
     /// Takes out every field of that name.
     pub fn remove(&mut self, name: &str) {
         self.fields.retain(|field| field.name != name);

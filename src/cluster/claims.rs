@@ -1,0 +1,469 @@
+//! Who holds which set: first acquisition, takeover, conflicts, failback (resources spec 2.3 to 2.6).
+//!
+//! A claim is made before anything is started and given up only after everything is stopped
+//! (design §5, rule 2). What the peer claims is known from its `resource` reports and, between
+//! two of ours, from every beat. All sets are from this node's viewpoint except `peer_hold`.
+
+use crate::config::settings::AutoFailback;
+use crate::types::{LogLevel, ResourceSet};
+use crate::wire::message::Message;
+
+use super::event::Job;
+use super::jobs::Purpose;
+use super::node::{Extension, Status};
+use super::Cluster;
+
+/// How long two 3.0.6 rules wait for a peer that says nothing of its state, milliseconds
+/// (resources spec 9, LOCAL_TMO).
+const LOCAL_TIMEOUT_MS: u64 = 10_000;
+/// How long a 3.0.6 peer that returned from a partition gets to restart itself, milliseconds; it
+/// does so after 2 s plus its release (resources spec 2.13 J).
+const RESTART_PATIENCE_MS: u64 = 15_000;
+
+/// The original's state numbers appear in its error texts (resources spec 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Waiting = 0,
+    Starting = 1,
+    BothStarting = 2,
+    Received = 3,
+    Stable = 4,
+    Shutdown = 5,
+}
+
+/// Claims of both sides and what hangs on them.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub hold: ResourceSet,
+    pub phase: Phase,
+    /// The peer's claim, its viewpoint.
+    pub peer_hold: ResourceSet,
+    /// It said so itself in its present generation.
+    pub peer_known: bool,
+    pub peer_stable: bool,
+    /// It announced `shutdone`.
+    pub peer_left: bool,
+    /// Sequence number of the newest report believed.
+    peer_report: u64,
+    local_timeout_ms: Option<u64>,
+    /// Foreign sets were taken because the peer went away: they may go home by themselves.
+    pub needs_failback: bool,
+    /// Sets of which a group did not start here.
+    pub failed: ResourceSet,
+    /// Of these, offered to the peer once.
+    pub failure_offered: ResourceSet,
+    /// What this node held when it declared the peer dead; until the conflict is resolved.
+    pub held_at_loss: Option<ResourceSet>,
+    /// When the peer came back without a new generation.
+    pub returned_ms: Option<u64>,
+    /// Sets that both claimed a moment ago.
+    pub contested: ResourceSet,
+    /// What the last `resource` of ours said.
+    announced: Option<(ResourceSet, bool)>,
+    resumed: bool,
+    first_acquisition_logged: bool,
+    /// Digest of our haresources.
+    pub digest: String,
+}
+
+impl Claims {
+    pub fn new(resume: Option<ResourceSet>) -> Self {
+        Self {
+            hold: resume.unwrap_or_default(),
+            phase: Phase::Waiting,
+            peer_hold: ResourceSet::NONE,
+            peer_known: false,
+            peer_stable: false,
+            peer_left: false,
+            peer_report: 0,
+            local_timeout_ms: None,
+            needs_failback: resume.is_some(),
+            failed: ResourceSet::NONE,
+            failure_offered: ResourceSet::NONE,
+            held_at_loss: None,
+            returned_ms: None,
+            contested: ResourceSet::NONE,
+            announced: None,
+            resumed: resume.is_some(),
+            first_acquisition_logged: false,
+            digest: String::new(),
+        }
+    }
+
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        let restart = self.returned_ms.map(|returned| returned + RESTART_PATIENCE_MS);
+        self.local_timeout_ms.into_iter().chain(restart).min()
+    }
+
+    /// What the peer claims, from our viewpoint.
+    pub fn peer_hold_here(&self) -> ResourceSet {
+        self.peer_hold.mirrored()
+    }
+}
+
+impl Cluster {
+    // ---- first acquisition ---------------------------------------------------------------
+
+    /// Communication is up: ask what the peer holds, or take everything if there is no peer.
+    pub(super) fn resources_begin(&mut self) {
+        if self.settings.auto_failback == AutoFailback::Legacy {
+            self.legacy_begin();
+            return;
+        }
+        self.claims.phase = Phase::Starting;
+        self.send(Message::new("starting"));
+        if self.claims.resumed {
+            let held = self.claims.hold;
+            self.claims.phase = Phase::Stable;
+            self.log(LogLevel::Info, &format!("Current resources: -R -C {held}"));
+            self.schedule(Job::Acquire(held), Purpose::Acquire);
+        }
+        match self.peer() {
+            None => self.take_everything(),
+            Some(peer) if peer.is_dead() => self.take_over(false),
+            Some(_) => {}
+        }
+    }
+
+    /// `starting`: tell the newcomer what we hold.
+    pub(super) fn receive_starting(&mut self, sender: usize) {
+        if Some(sender) != self.peer || self.settings.auto_failback == AutoFailback::Legacy {
+            return;
+        }
+        let ours = self.nodes[sender].is_ours();
+        match self.claims.phase {
+            Phase::Waiting => {
+                self.log_limited("starting", LogLevel::Error, "Received 'starting' message in state 0");
+                return;
+            }
+            Phase::Starting => self.claims.phase = Phase::BothStarting,
+            Phase::BothStarting if !ours => {
+                self.log_limited("starting", LogLevel::Error, "Received 'starting' message in state 2");
+                return;
+            }
+            _ => {}
+        }
+        if !ours {
+            self.claims.peer_stable = false;
+        }
+        self.report_was_exchanged();
+        self.send_report(None);
+    }
+
+    /// Either side reported: the ten seconds of a 3.0.6 pair begin.
+    fn report_was_exchanged(&mut self) {
+        if matches!(self.claims.phase, Phase::Starting | Phase::BothStarting) {
+            self.claims.phase = Phase::Received;
+            self.claims.local_timeout_ms = Some(self.now.monotonic_ms + LOCAL_TIMEOUT_MS);
+        }
+    }
+
+    /// Two of ours decide as soon as each has the other's claims. With a 3.0.6 peer: when it says
+    /// it is stable, or after ten seconds (resources spec 2.3).
+    pub(super) fn decide_first_acquisition(&mut self) {
+        let undecided = matches!(self.claims.phase, Phase::Starting | Phase::BothStarting | Phase::Received);
+        if !undecided {
+            return;
+        }
+        let Some(peer) = self.peer() else {
+            return;
+        };
+        let claims_known = self.claims.peer_known && peer.status == Status::Active;
+        let ready = if peer.is_ours() {
+            claims_known
+        } else {
+            self.claims.phase == Phase::Received && self.claims.peer_known && self.claims.peer_stable
+        };
+        if ready {
+            self.log(LogLevel::Info, "remote resource transition completed.");
+            self.first_acquisition();
+        }
+    }
+
+    fn first_acquisition(&mut self) {
+        self.claims.phase = Phase::Stable;
+        self.claims.local_timeout_ms = None;
+        let mine = ResourceSet::LOCAL.minus(self.claims.peer_hold_here());
+        // Left over from an earlier run of this daemon and not ours to keep: stopped before we
+        // call ourselves stable, so that the peer may take it (design §4, fast restart).
+        let leftover = ResourceSet::ALL.minus(mine);
+        self.schedule(Job::ReleaseActive(leftover), Purpose::Clean);
+        if mine.is_empty() {
+            self.log(LogLevel::Info, "Local Resource acquisition completed. (none)");
+            self.initial_acquisition_complete("T_RESOURCES(them)");
+        } else {
+            self.claims.hold = self.claims.hold.union(mine);
+            self.schedule(Job::Acquire(mine), Purpose::Acquire);
+        }
+    }
+
+    pub(super) fn initial_acquisition_complete(&mut self, reason: &str) {
+        if !self.claims.first_acquisition_logged {
+            self.claims.first_acquisition_logged = true;
+            self.log(LogLevel::Info, &format!("Initial resource acquisition complete ({reason})"));
+        }
+    }
+
+    pub(super) fn tick_claims(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        if self.claims.local_timeout_ms.is_some_and(|due| now_ms >= due) {
+            self.claims.local_timeout_ms = None;
+            if self.claims.phase == Phase::Received {
+                self.first_acquisition();
+                self.log(LogLevel::Info, "local resource transition completed.");
+            }
+        }
+        let patience_over = self.claims.returned_ms.is_some_and(|back| now_ms >= back + RESTART_PATIENCE_MS);
+        if patience_over {
+            self.claims.returned_ms = None;
+        }
+    }
+
+    // ---- reports -------------------------------------------------------------------------
+
+    /// `resource` of the peer (resources spec 2.2, 2.3).
+    pub(super) fn receive_resource(&mut self, sender: usize, message: &Message) {
+        if Some(sender) != self.peer || self.settings.auto_failback == AutoFailback::Legacy {
+            return;
+        }
+        let Some(word) = message.text("rsc_hold") else {
+            self.log_limited("rsc", LogLevel::Error, "resource message without rsc_hold field.");
+            return;
+        };
+        if self.claims.phase == Phase::Waiting {
+            self.log_limited("rsc", LogLevel::Error, "resource message received in state 0");
+            return;
+        }
+        let set = word.parse().unwrap_or_else(|()| {
+            self.log_bad_set(word);
+            ResourceSet::NONE
+        });
+        let full = message.text("rtype") == Some("full");
+        let number = message.hex("seq").unwrap_or(0);
+        let stale = full && number < self.claims.peer_report;
+        if stale && !self.settings.faults.accept_old_sequence {
+            return;
+        }
+        self.report_was_exchanged();
+        let hold = match (full, set.is_empty()) {
+            (true, _) | (false, true) => set,
+            (false, false) => self.claims.peer_hold.union(set),
+        };
+        self.peer_claims(hold, number);
+        match message.text("isstable") {
+            Some("1") => self.peer_is_stable(true),
+            Some(_) => self.peer_is_stable(false),
+            None => {}
+        }
+        if self.peer().is_some_and(|peer| !peer.is_ours()) {
+            self.lateness_report();
+        }
+    }
+
+    /// The extra fields of a beat say the same as a report, and heal a lost one.
+    pub(super) fn peer_status_came(&mut self, number: crate::types::SequenceNumber) {
+        let Some(extension) = self.peer().and_then(|peer| peer.extension.clone()) else {
+            return;
+        };
+        if self.settings.auto_failback == AutoFailback::Legacy || self.claims.peer_left {
+            return;
+        }
+        if let Some(holding) = extension.holding {
+            if number.0 >= self.claims.peer_report {
+                self.peer_claims(holding, number.0);
+                self.peer_is_stable(extension.settled);
+            }
+        }
+        self.compare_digest(&extension);
+        self.lateness_answer(&extension);
+    }
+
+    fn peer_claims(&mut self, hold: ResourceSet, number: u64) {
+        self.claims.peer_hold = hold;
+        self.claims.peer_known = true;
+        if !self.settings.faults.accept_old_sequence {
+            self.claims.peer_report = self.claims.peer_report.max(number);
+        }
+    }
+
+    fn peer_is_stable(&mut self, stable: bool) {
+        let became = stable && !self.claims.peer_stable;
+        self.claims.peer_stable = stable;
+        if !became || self.claims.phase < Phase::Stable {
+            return;
+        }
+        self.log(LogLevel::Info, "remote resource transition completed.");
+        // A 3.0.6 node that has just become stable waits for our word.
+        if self.peer().is_some_and(|peer| !peer.is_ours()) {
+            self.send_report(None);
+        }
+    }
+
+    fn compare_digest(&mut self, extension: &Extension) {
+        let theirs = &extension.digest;
+        if !theirs.is_empty() && !self.claims.digest.is_empty() && *theirs != self.claims.digest {
+            let name = self.peer_name().map_or(String::new(), |name| name.to_string());
+            let text = format!(
+                "haresources differs from the file on node {name}: make both the same, or groups start on no node or on both"
+            );
+            self.log_limited("digest", LogLevel::Error, &text);
+        }
+    }
+
+    /// Sends `resource` with what is true now.
+    pub(super) fn send_report(&mut self, info: Option<&str>) {
+        let settled = self.is_settled();
+        let mut report = Message::new("resource")
+            .with("rsc_hold", self.claims.hold.as_str())
+            .with("rtype", "full")
+            .with("isstable", if settled { "1" } else { "0" });
+        if let Some(info) = info {
+            report.push_text("info", info);
+        }
+        self.claims.announced = Some((self.claims.hold, settled));
+        self.send(report);
+    }
+
+    /// A report goes out whenever it would say something new.
+    pub(super) fn publish(&mut self) {
+        let legacy = self.settings.auto_failback == AutoFailback::Legacy;
+        if legacy || !self.settings.manage_resources || self.claims.phase != Phase::Stable {
+            return;
+        }
+        let (hold, settled) = (self.claims.hold, self.is_settled());
+        if self.claims.announced != Some((hold, settled)) {
+            self.send_report(None);
+            // The beat that carries the same to a node of ours does not wait for its turn.
+            self.send_status();
+        }
+    }
+
+    pub(super) fn add_claims(&self, message: &mut Message) {
+        message.push_text("hahold", self.claims.hold.as_str());
+        message.push_text("hastable", if self.is_settled() { "1" } else { "0" });
+        if !self.claims.failed.is_empty() {
+            message.push_text("hafail", self.claims.failed.as_str());
+        }
+        if let Some(held) = self.claims.held_at_loss {
+            message.push_text("halost", held.as_str());
+        }
+        self.add_lateness(message);
+        if !self.claims.digest.is_empty() {
+            message.push_text("hadigest", &self.claims.digest);
+        }
+    }
+
+    /// Nothing is under way here.
+    pub(super) fn is_settled(&self) -> bool {
+        self.claims.phase == Phase::Stable
+            && self.jobs.is_idle()
+            && self.handover.is_idle()
+            && !self.lateness.in_doubt()
+            && !self.shutdown.is_under_way()
+    }
+
+    /// The peer is there, told us its claims, and nothing is under way there.
+    pub(super) fn peer_is_ready(&self) -> bool {
+        self.peer_is_active() && self.claims.peer_known && self.claims.peer_stable && !self.claims.peer_left
+    }
+
+    // ---- takeover ------------------------------------------------------------------------
+
+    /// A cluster of one: everything is ours.
+    fn take_everything(&mut self) {
+        self.claims.phase = Phase::Stable;
+        let missing = ResourceSet::ALL.minus(self.claims.hold);
+        self.claims.hold = ResourceSet::ALL;
+        if !missing.is_empty() {
+            self.schedule(Job::Acquire(missing), Purpose::Acquire);
+        }
+    }
+
+    /// The peer was declared dead (resources spec 2.5).
+    pub(super) fn peer_died(&mut self, ever_heard: bool) {
+        self.cancel_handover();
+        self.lateness_peer_died();
+        if !self.liveness.communication_up || !self.settings.manage_resources {
+            return;
+        }
+        if self.settings.auto_failback == AutoFailback::Legacy {
+            self.legacy_peer_died();
+            return;
+        }
+        if !self.claims.peer_left {
+            self.claims.held_at_loss = Some(self.claims.hold);
+        }
+        self.claims.returned_ms = None;
+        self.take_over(ever_heard);
+    }
+
+    fn take_over(&mut self, ever_heard: bool) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        if self.shutdown.is_under_way() {
+            self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
+            return;
+        }
+        let gave_up = ever_heard && self.claims.peer_known && self.claims.peer_hold.is_empty();
+        let result = if gave_up {
+            self.log(LogLevel::Info, &format!("Dead node {name} gave up resources."));
+            "unneeded"
+        } else {
+            self.log(LogLevel::Warning, "No STONITH device configured.");
+            self.log(LogLevel::Warning, "Shared disks are not protected.");
+            "n_stnth"
+        };
+        self.send(Message::new("stonith").with("node", name.as_str()).with("result", result));
+        if gave_up && self.claims.hold == ResourceSet::ALL {
+            self.claims.peer_stable = true;
+            return;
+        }
+        self.acquire_from_peer();
+    }
+
+    /// Claims everything and starts what is missing; also after `shutdone`.
+    pub(super) fn acquire_from_peer(&mut self) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        self.log(LogLevel::Info, &format!("Resources being acquired from {name}."));
+        let ts = format!("{:x}", self.now.wall_s);
+        let death = Message::new("status")
+            .with("seq", "1")
+            .with("ts", &ts)
+            .with("src", name.as_str())
+            .with("st", "dead");
+        self.hook(death);
+        let missing = ResourceSet::ALL.minus(self.claims.hold).union(self.releasing());
+        self.claims.phase = Phase::Stable;
+        self.claims.local_timeout_ms = None;
+        self.claims.needs_failback |= missing.contains(ResourceSet::FOREIGN);
+        self.claims.hold = ResourceSet::ALL;
+        self.claims.peer_hold = ResourceSet::NONE;
+        self.claims.peer_stable = true;
+        if !missing.is_empty() {
+            self.schedule(Job::Acquire(missing), Purpose::Takeover);
+        }
+    }
+
+    /// A new generation of the peer: whatever it said before is void.
+    pub(super) fn peer_restarted(&mut self) {
+        self.cancel_handover();
+        self.claims.peer_known = false;
+        self.claims.peer_stable = false;
+        self.claims.peer_left = false;
+        self.claims.peer_report = 0;
+        self.claims.held_at_loss = None;
+        self.claims.returned_ms = None;
+        self.legacy_peer_restarted();
+    }
+
+    /// The peer is back without a new generation: both say what they held when contact was lost.
+    pub(super) fn peer_returned(&mut self) {
+        self.claims.peer_known = false;
+        self.claims.peer_left = false;
+        self.claims.returned_ms = Some(self.now.monotonic_ms);
+        self.send_status();
+    }
+}

@@ -1,0 +1,182 @@
+//! Both claim a set, nobody claims one, or one belongs elsewhere: who lets go, who takes
+//! (design §4; resources spec 2.6, 2.11, 2.14).
+
+use crate::config::settings::AutoFailback;
+use crate::types::{LogLevel, ResourceSet};
+
+use super::claims::Phase;
+use super::event::Job;
+use super::jobs::Purpose;
+use super::Cluster;
+
+impl Cluster {
+    // ---- conflicts -----------------------------------------------------------------------
+
+    /// Both claim a set: one lets go, always the same one on both sides (design §4).
+    pub(super) fn resolve_conflicts(&mut self) {
+        if !self.claims.peer_known || !self.peer_is_live() || self.claims.phase != Phase::Stable {
+            return;
+        }
+        let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
+        self.audit(overlap);
+        let cleared = self.claims.contested.minus(overlap).intersection(self.claims.hold);
+        self.claims.contested = overlap;
+        if !cleared.is_empty() {
+            // Neighbours may still send to the node that has just let go.
+            self.schedule(Job::Announce(cleared), Purpose::Announce);
+        }
+        if overlap.is_empty() {
+            if self.peer().and_then(|peer| peer.extension.as_ref()).is_none_or(|peer| peer.hears_us) {
+                self.claims.held_at_loss = None;
+                self.claims.returned_ms = None;
+            }
+            return;
+        }
+        let give = self.conflict_loss(overlap).minus(self.releasing());
+        if !give.is_empty() {
+            let text = format!("both nodes claim {overlap} resources: releasing {give} here");
+            self.log(LogLevel::Warning, &text);
+            self.schedule(Job::Release(give), Purpose::Conflict);
+        }
+    }
+
+    /// Which part of the overlap this node lets go.
+    fn conflict_loss(&self, overlap: ResourceSet) -> ResourceSet {
+        let Some(peer) = self.peer() else {
+            return ResourceSet::NONE;
+        };
+        let now_ms = self.now.monotonic_ms;
+        let Some(extension) = &peer.extension else {
+            // A 3.0.6 peer that came back from a partition restarts itself: keep (spec 2.13 J). One
+            // that claims what we hold without that does not hear us: let go.
+            let restarting = self.claims.returned_ms.is_some();
+            return if restarting || self.settings.faults.ignore_one_way {
+                ResourceSet::NONE
+            } else {
+                overlap
+            };
+        };
+        if self.lateness.forfeits() {
+            return overlap;
+        }
+        if extension.forfeits {
+            return ResourceSet::NONE;
+        }
+        if !extension.hears_us {
+            // Just back: it gets the time of a few beats to hear us before this means anything.
+            let patience_ms = 3 * self.settings.keepalive_ms.max(10);
+            let early = self.claims.returned_ms.is_some_and(|back| now_ms < back + patience_ms);
+            return if early || self.settings.faults.ignore_one_way { ResourceSet::NONE } else { overlap };
+        }
+        if self.settings.faults.keep_both_after_partition {
+            return ResourceSet::NONE;
+        }
+        let mine_before = self.claims.held_at_loss.unwrap_or(self.claims.hold);
+        let theirs_before = extension.held_at_loss.or(extension.holding).unwrap_or_default().mirrored();
+        let keep_local = keeps(ResourceSet::LOCAL, mine_before, theirs_before);
+        let keep_foreign = keeps(ResourceSet::FOREIGN, mine_before, theirs_before);
+        overlap.minus(keep_local.union(keep_foreign))
+    }
+
+    fn audit(&mut self, overlap: ResourceSet) {
+        if overlap.contains(ResourceSet::LOCAL) {
+            self.log_limited("audit-local", LogLevel::Error, "Both machines own our resources!");
+        }
+        if overlap.contains(ResourceSet::FOREIGN) {
+            self.log_limited("audit-foreign", LogLevel::Error, "Both machines own foreign resources!");
+        }
+    }
+
+    /// Nobody claims our own set although both are settled: it is ours to take (resources spec
+    /// 2.14, the holder that restarted faster than deadtime).
+    pub(super) fn adopt_orphans(&mut self) {
+        let free = !self.claims.hold.contains(ResourceSet::LOCAL)
+            && !self.claims.peer_hold_here().contains(ResourceSet::LOCAL)
+            && !self.claims.failed.contains(ResourceSet::LOCAL);
+        if free && self.is_settled() && self.peer_is_ready() && self.peer_hears_us() {
+            self.log(LogLevel::Error, "No one owns our local resources!");
+            self.claims.hold = self.claims.hold.union(ResourceSet::LOCAL);
+            self.schedule(Job::Acquire(ResourceSet::LOCAL), Purpose::Acquire);
+        }
+    }
+
+    fn peer_hears_us(&self) -> bool {
+        self.peer().and_then(|peer| peer.extension.as_ref()).is_none_or(|peer| peer.hears_us)
+    }
+
+    // ---- failback and failed starts ------------------------------------------------------
+
+    /// `auto_failback on`: what was taken because the peer went away goes home (resources spec 2.6).
+    pub(super) fn fail_back(&mut self) {
+        if !self.claims.needs_failback {
+            return;
+        }
+        let wanted = self.claims.hold.contains(ResourceSet::FOREIGN)
+            && self.settings.auto_failback == AutoFailback::On
+            && !self.shutdown.is_under_way();
+        if !wanted {
+            // Not before the takeover is done: the claim comes first, so this is no early exit.
+            self.claims.needs_failback = false;
+            return;
+        }
+        let peer_failed = self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed);
+        let can_start = !peer_failed.unwrap_or_default().contains(ResourceSet::LOCAL);
+        if can_start && self.is_settled() && self.peer_is_ready() && self.peer_hears_us() {
+            self.claims.needs_failback = false;
+            drop(self.request_standby(ResourceSet::FOREIGN));
+        }
+    }
+
+    /// A set that did not start here is offered to the peer, once, unless it failed there too
+    /// (design §4: the right set, no bouncing).
+    pub(super) fn hand_over_failed(&mut self) {
+        let offer = self.claims.failed.intersection(self.claims.hold).minus(self.claims.failure_offered);
+        if offer.is_empty() || !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
+            return;
+        }
+        let peer_failed =
+            self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
+        let offer = offer.minus(peer_failed.unwrap_or_default());
+        self.claims.failure_offered = self.claims.failure_offered.union(self.claims.failed);
+        if !offer.is_empty() {
+            self.log(
+                LogLevel::Error,
+                &format!("{offer} resources failed to start here: giving them to the other node"),
+            );
+            drop(self.request_standby(offer));
+        } else {
+            self.log(
+                LogLevel::Error,
+                "resources failed to start on both nodes: they stay down until somebody looks",
+            );
+        }
+    }
+
+    /// Notes how starting went; a person's request or a success clears a failure.
+    pub(super) fn note_start(&mut self, set: ResourceSet, failed: ResourceSet) {
+        let failed = failed.intersection(set);
+        self.claims.failed = self.claims.failed.minus(set).union(failed);
+        self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
+    }
+
+    /// A person asked for a set to move: earlier failures do not stand in the way.
+    pub(super) fn forget_failures(&mut self, set: ResourceSet) {
+        self.claims.failed = self.claims.failed.minus(set);
+        self.claims.failure_offered = self.claims.failure_offered.minus(set);
+    }
+}
+
+/// Whether this node keeps `set`: who held it when contact was lost, else its home.
+fn keeps(set: ResourceSet, mine_before: ResourceSet, theirs_before: ResourceSet) -> ResourceSet {
+    let home = set == ResourceSet::LOCAL;
+    let mine = match (mine_before.contains(set), theirs_before.contains(set)) {
+        (true, false) => true,
+        (false, true) => false,
+        _ => home,
+    };
+    if mine {
+        set
+    } else {
+        ResourceSet::NONE
+    }
+}

@@ -1,0 +1,197 @@
+//! Which child runs when: one at a time for each set, in the order asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::types::{LogLevel, ResourceSet};
+
+use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
+use super::Cluster;
+
+/// Jobs waiting at once; more would mean a loop of decisions.
+const QUEUE_MAX: usize = 16;
+
+/// What a job's end means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Taking what is ours.
+    Acquire,
+    /// Taking what the peer left.
+    Takeover,
+    /// Stopping leftovers of an earlier run.
+    Clean,
+    /// Letting go because both claimed it, or because we were late.
+    Conflict,
+    /// Telling the network again.
+    Announce,
+    /// Giver's part of a standby.
+    StandbyRelease,
+    /// Taker's part of a standby.
+    StandbyAcquire,
+    /// Letting everything go for good.
+    Shutdown,
+    /// Giving groups to a peer that asks for them (legacy).
+    LegacyRelease,
+}
+
+/// Running and waiting jobs.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    last: u64,
+    running: BTreeMap<JobId, (Job, Purpose)>,
+    queue: VecDeque<(Job, Purpose)>,
+}
+
+impl Jobs {
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.queue.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(Job, Purpose)> {
+        self.running.values().chain(&self.queue)
+    }
+
+    /// What runs or waits, in words for the status.
+    pub fn describe(&self) -> String {
+        let words: Vec<String> =
+            self.all().map(|(job, _)| super::text::job(*job).replace('-', " ")).collect();
+        words.join(", ")
+    }
+}
+
+impl Cluster {
+    /// Queues a job. A release makes a waiting acquisition of the same set void and the other way
+    /// round; what already runs is waited for.
+    pub(super) fn schedule(&mut self, job: Job, purpose: Purpose) {
+        let set = job.set();
+        if set.is_empty() {
+            return;
+        }
+        let opposite = |other: Job| match job {
+            Job::Acquire(_) => matches!(other, Job::Release(_) | Job::ReleaseActive(_)),
+            Job::Release(_) => matches!(other, Job::Acquire(_)),
+            Job::ReleaseActive(_) | Job::Announce(_) => false,
+        };
+        self.jobs.queue = std::mem::take(&mut self.jobs.queue)
+            .into_iter()
+            .filter_map(|(other, why)| {
+                if !opposite(other) {
+                    return Some((other, why));
+                }
+                with_set(other, other.set().minus(set)).map(|rest| (rest, why))
+            })
+            .collect();
+        if self.jobs.queue.len() < QUEUE_MAX {
+            self.jobs.queue.push_back((job, purpose));
+        }
+    }
+
+    /// Sets for which a release runs or waits.
+    pub(super) fn releasing(&self) -> ResourceSet {
+        self.sets_of(|job| matches!(job, Job::Release(_)))
+    }
+
+    /// Sets for which an acquisition runs or waits.
+    fn acquiring(&self) -> ResourceSet {
+        self.sets_of(|job| matches!(job, Job::Acquire(_)))
+    }
+
+    fn sets_of(&self, wanted: impl Fn(Job) -> bool) -> ResourceSet {
+        self.jobs
+            .all()
+            .filter(|(job, _)| wanted(*job))
+            .fold(ResourceSet::NONE, |sets, (job, _)| sets.union(job.set()))
+    }
+
+    /// Starts every waiting job whose sets nobody works on.
+    pub(super) fn start_jobs(&mut self) {
+        let mut busy =
+            self.jobs.running.values().fold(ResourceSet::NONE, |sets, (job, _)| sets.union(job.set()));
+        let mut waiting = VecDeque::new();
+        for (job, purpose) in std::mem::take(&mut self.jobs.queue) {
+            if busy.intersects(job.set()) {
+                waiting.push_back((job, purpose));
+            } else {
+                self.start_job(job, purpose);
+            }
+            busy = busy.union(job.set());
+        }
+        self.jobs.queue = waiting;
+    }
+
+    fn start_job(&mut self, work: Job, purpose: Purpose) {
+        self.jobs.last += 1;
+        let job = JobId(self.jobs.last);
+        self.jobs.running.insert(job, (work, purpose));
+        if self.settings.faults.announce_release_early && matches!(work, Job::Release(_)) {
+            self.claims.hold = self.claims.hold.minus(work.set());
+        }
+        let cause = (purpose == Purpose::Takeover).then(|| self.peer_name()).flatten();
+        self.outputs.push_back(Output::RunJob { job, work, cause });
+    }
+
+    /// A child ended.
+    pub(super) fn job_done(&mut self, job: JobId, outcome: JobOutcome) {
+        let Some((work, purpose)) = self.jobs.running.remove(&job) else {
+            return;
+        };
+        if !outcome.stop_failed.is_empty() {
+            self.stop_failed(outcome.stop_failed);
+            return;
+        }
+        match work {
+            Job::Acquire(set) => self.note_start(set, outcome.start_failed),
+            Job::Release(set) => self.released(set),
+            Job::ReleaseActive(_) | Job::Announce(_) => {}
+        }
+        self.finish_job(work.set(), purpose);
+    }
+
+    /// The set is stopped: the claim falls, unless it was made anew meanwhile.
+    fn released(&mut self, set: ResourceSet) {
+        let wanted_again = self.acquiring();
+        self.claims.hold = self.claims.hold.minus(set.minus(wanted_again));
+    }
+
+    fn finish_job(&mut self, set: ResourceSet, purpose: Purpose) {
+        match purpose {
+            Purpose::Acquire => {
+                self.log(LogLevel::Info, "Local Resource acquisition completed.");
+                self.initial_acquisition_complete("req_our_resources()");
+            }
+            Purpose::Takeover => {
+                self.log(LogLevel::Info, "mach_down takeover complete.");
+                self.initial_acquisition_complete("mach_down");
+            }
+            Purpose::StandbyRelease => self.giver_released(),
+            Purpose::StandbyAcquire => self.taker_acquired(),
+            Purpose::Shutdown => self.everything_released(),
+            Purpose::LegacyRelease => self.legacy_released(set),
+            Purpose::Clean | Purpose::Conflict | Purpose::Announce => {}
+        }
+    }
+
+    /// Rule 2: a stop that failed is never followed by a word that sounds like a release. The
+    /// daemon goes down in silence and the machine with it; the peer's deadtime decides.
+    fn stop_failed(&mut self, set: ResourceSet) {
+        if self.settings.faults.announce_release_early {
+            self.claims.hold = self.claims.hold.minus(set);
+            return;
+        }
+        self.log(LogLevel::Critical, "Resource STOP failure. Reboot required!");
+        self.log(LogLevel::Critical, "Killing heartbeat ungracefully!");
+        self.outputs.push_back(Output::Exit(ExitReason::StopFailed));
+        self.ended = true;
+    }
+}
+
+fn with_set(job: Job, set: ResourceSet) -> Option<Job> {
+    if set.is_empty() {
+        return None;
+    }
+    Some(match job {
+        Job::Acquire(_) => Job::Acquire(set),
+        Job::Release(_) => Job::Release(set),
+        Job::ReleaseActive(_) => Job::ReleaseActive(set),
+        Job::Announce(_) => Job::Announce(set),
+    })
+}

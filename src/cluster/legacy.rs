@@ -1,0 +1,147 @@
+//! `auto_failback legacy`: the old protocol without resource messages (resources spec 2.10).
+//!
+//! A node takes its own groups when communication is up: from the peer by `ip-request` if one is
+//! active, else at once. What the peer had is taken when it dies or says `shutdone`.
+
+use std::collections::BTreeSet;
+
+use crate::config::settings::AutoFailback;
+use crate::types::{LogLevel, ResourceSet};
+use crate::wire::message::Message;
+
+use super::event::Job;
+use super::jobs::Purpose;
+use super::Cluster;
+
+/// Requests without an answer are repeated, milliseconds. The original asks once and then waits
+/// for the peer's death.
+const RETRY_MS: u64 = 10_000;
+/// Keys a peer may ask for at once.
+const ASKED_MAX: usize = 100;
+
+/// State of this room.
+#[derive(Debug, Default)]
+pub(super) struct Legacy {
+    /// Own groups asked for and not granted yet.
+    wanted: BTreeSet<String>,
+    retry_ms: Option<u64>,
+    /// Groups the peer asked for, to be granted when ours are stopped.
+    asked: BTreeSet<String>,
+}
+
+impl Legacy {
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        self.retry_ms
+    }
+}
+
+impl Cluster {
+    pub(super) fn is_legacy(&self) -> bool {
+        self.settings.auto_failback == AutoFailback::Legacy
+    }
+
+    pub(super) fn legacy_begin(&mut self) {
+        self.claims.phase = super::claims::Phase::Stable;
+        let peer_dead = self.peer().is_none_or(super::node::Node::is_dead);
+        self.legacy.wanted = self.settings.local_keys.iter().cloned().collect();
+        if peer_dead || self.legacy.wanted.is_empty() {
+            self.legacy_take(if peer_dead { ResourceSet::ALL } else { ResourceSet::LOCAL });
+        } else {
+            self.legacy_ask();
+        }
+    }
+
+    fn legacy_ask(&mut self) {
+        self.legacy.retry_ms = Some(self.now.monotonic_ms + RETRY_MS);
+        for key in self.legacy.wanted.clone() {
+            self.send(Message::new("ip-request").with("ipaddr", &key));
+        }
+    }
+
+    fn legacy_take(&mut self, set: ResourceSet) {
+        self.legacy.wanted.clear();
+        self.legacy.retry_ms = None;
+        let missing = set.minus(self.claims.hold);
+        self.claims.hold = self.claims.hold.union(set);
+        if !missing.is_empty() {
+            self.schedule(Job::Acquire(missing), Purpose::Acquire);
+        }
+    }
+
+    pub(super) fn tick_legacy(&mut self) {
+        if self.legacy.retry_ms.is_some_and(|due| self.now.monotonic_ms >= due) {
+            self.legacy_ask();
+        }
+    }
+
+    /// `ip-request`: the peer wants one of its groups; what we hold of it is stopped first.
+    pub(super) fn receive_ip_request(&mut self, sender: usize, message: &Message) {
+        let Some(key) = message.text("ipaddr").map(str::to_owned).filter(|_| Some(sender) == self.peer)
+        else {
+            return;
+        };
+        if !self.is_legacy() || self.legacy.asked.len() >= ASKED_MAX {
+            return;
+        }
+        self.legacy.asked.insert(key);
+        if self.claims.hold.contains(ResourceSet::FOREIGN) {
+            if !self.releasing().contains(ResourceSet::FOREIGN) {
+                self.schedule(Job::Release(ResourceSet::FOREIGN), Purpose::LegacyRelease);
+            }
+        } else {
+            self.legacy_grant("no");
+        }
+    }
+
+    pub(super) fn legacy_released(&mut self, _set: ResourceSet) {
+        self.legacy_grant("yes");
+    }
+
+    fn legacy_grant(&mut self, owned: &str) {
+        let Some(dest) = self.peer_name() else {
+            return;
+        };
+        for key in std::mem::take(&mut self.legacy.asked) {
+            let answer = Message::new("ip-request-resp")
+                .with("dest", dest.as_str())
+                .with("ipaddr", &key)
+                .with("weown", owned)
+                .with("ok", "OK");
+            self.send(answer);
+        }
+    }
+
+    /// `ip-request-resp`: the peer has let a group go; with the last one ours are started.
+    pub(super) fn receive_ip_request_response(&mut self, sender: usize, message: &Message) {
+        if Some(sender) != self.peer || !self.is_legacy() || self.shutdown.is_under_way() {
+            return;
+        }
+        let granted = message.text("ok") == Some("OK");
+        let key = message.text("ipaddr").unwrap_or("");
+        if granted && self.legacy.wanted.remove(key) && self.legacy.wanted.is_empty() {
+            self.log(LogLevel::Info, "the other node has released our resources");
+            self.legacy_take(ResourceSet::LOCAL);
+        }
+    }
+
+    /// Death or `shutdone`: everything is ours.
+    pub(super) fn legacy_peer_died(&mut self) {
+        if self.shutdown.is_under_way() {
+            self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
+            return;
+        }
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        if !self.claims.peer_left {
+            self.log(LogLevel::Warning, "No STONITH device configured.");
+            self.log(LogLevel::Warning, "Shared disks are not protected.");
+        }
+        self.log(LogLevel::Info, &format!("Resources being acquired from {name}."));
+        self.legacy_take(ResourceSet::ALL);
+    }
+
+    pub(super) fn legacy_peer_restarted(&mut self) {
+        self.legacy.asked.clear();
+    }
+}

@@ -1,0 +1,442 @@
+//! Beats, deaths, links, and when communication counts as up (messaging spec 4.2 to 4.5, 3.7).
+
+use crate::types::{LinkName, LogLevel, ResourceSet, SequenceNumber};
+use crate::wire::message::Message;
+
+use super::event::Output;
+use super::node::{Extension, Status};
+use super::Cluster;
+
+/// A peer's announced `dt` is believed up to our own deadtime plus this, milliseconds: 3.0.6
+/// itself announces 30 s more before a planned pause (messaging spec 4.4).
+const DEAD_TIME_EXTRA_MAX_MS: u64 = 60_000;
+/// Longest pause between two `reqnodes`, milliseconds (messaging spec 3.7).
+const REQNODES_RETRY_MS: u64 = 1000;
+
+/// Timers and flags of this room.
+#[derive(Debug, Default)]
+pub(super) struct Liveness {
+    /// The start input came.
+    pub started_ms: Option<u64>,
+    /// The resource protocol runs; this node is `active`.
+    pub communication_up: bool,
+    /// Every node speaks `protocol`: acknowledgements and `reqnodes` are in use.
+    pub flow_control: bool,
+    /// When our last status was handed to the media.
+    pub last_beat_ms: u64,
+    next_beat_ms: u64,
+    /// `reqnodes` was sent; when to ask again.
+    reqnodes_retry_ms: Option<u64>,
+    reqnodes_turn: usize,
+    /// Before this nobody is declared dead: we were late ourselves and must first read what came.
+    pub no_verdict_before_ms: u64,
+    /// The sum of what is announced beyond deadtime (quick restart).
+    pub extra_dead_time_ms: u64,
+}
+
+impl Cluster {
+    /// First input: announces this node.
+    pub(super) fn start(&mut self) {
+        if self.liveness.started_ms.is_some() {
+            return;
+        }
+        let now_ms = self.now.monotonic_ms;
+        self.liveness.started_ms = Some(now_ms);
+        self.liveness.flow_control = true;
+        self.nodes[self.me].generation = self.settings.generation;
+        self.nodes[self.me].uuid = Some(self.settings.uuid);
+        self.nodes[self.me].heard = true;
+        self.send_status();
+        self.set_local_status(Status::Up);
+        self.check_communication_up();
+    }
+
+    pub(super) fn next_liveness_timeout_ms(&self) -> Option<u64> {
+        self.liveness.started_ms?;
+        let deaths = (0..self.nodes.len()).filter_map(|index| self.death_ms(index));
+        let links = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != self.me)
+            .filter_map(|(_, node)| node.next_link_death_ms())
+            .map(|due| due + 1);
+        let requests = self.nodes.iter().filter_map(|node| node.received.next_request_ms());
+        deaths
+            .chain(links)
+            .chain(requests)
+            .chain(self.liveness.reqnodes_retry_ms)
+            .chain([self.liveness.next_beat_ms])
+            .min()
+    }
+
+    pub(super) fn tick_liveness(&mut self) {
+        if self.liveness.started_ms.is_none() {
+            return;
+        }
+        let now_ms = self.now.monotonic_ms;
+        if now_ms >= self.liveness.next_beat_ms {
+            self.send_status();
+        }
+        for index in 0..self.nodes.len() {
+            if index != self.me {
+                self.age_links(index);
+                self.ask_for_missing(index);
+            }
+        }
+        for index in 0..self.nodes.len() {
+            if self.death_ms(index).is_some_and(|due| now_ms >= due) {
+                self.mark_dead(index);
+            }
+        }
+        if self.liveness.reqnodes_retry_ms.is_some_and(|due| now_ms >= due) {
+            self.send_reqnodes();
+        }
+        self.check_communication_up();
+    }
+
+    // ---- our own beat --------------------------------------------------------------------
+
+    /// Sends a status now and sets the time of the next. Our own copy is what feeds the watchdog.
+    pub(super) fn send_status(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let interval_ms = now_ms - self.liveness.last_beat_ms;
+        let first = self.liveness.last_beat_ms == 0;
+        if !first && interval_ms > self.settings.warn_time_ms {
+            let text = format!("Late heartbeat: Node {}: interval {interval_ms} ms", self.settings.local);
+            self.log_limited("own-late", LogLevel::Warning, &text);
+        }
+        let message = self.status_message();
+        self.send(message);
+        self.liveness.last_beat_ms = now_ms;
+        self.liveness.next_beat_ms = now_ms + self.settings.keepalive_ms;
+        self.outputs.push_back(Output::Beat);
+    }
+
+    fn status_message(&self) -> Message {
+        let status = self.nodes[self.me].status.as_str();
+        let dead_time_ms = self.settings.dead_time_ms + self.liveness.extra_dead_time_ms;
+        let mut message = Message::new("status").with("st", status).with("dt", &format!("{dead_time_ms:x}"));
+        if self.liveness.flow_control {
+            message.push_text("protocol", "1");
+        }
+        self.add_extension(&mut message);
+        message
+    }
+
+    /// Our extra fields; a 3.0.6 node ignores them (messaging spec 2.2: unknown fields).
+    fn add_extension(&self, message: &mut Message) {
+        message.push_text("ha", "1");
+        let heard: Vec<&str> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(index, node)| {
+                *index != self.me && node.is_live() && node.links.iter().any(|link| link.up)
+            })
+            .map(|(_, node)| node.name.as_str())
+            .collect();
+        message.push_text("hahear", &heard.join(" "));
+        if self.liveness.communication_up && self.settings.manage_resources {
+            self.add_claims(message);
+        }
+    }
+
+    fn read_extension(&self, message: &Message) -> Option<Extension> {
+        message.text("ha")?;
+        let set = |name: &str| message.text(name).and_then(|word| word.parse::<ResourceSet>().ok());
+        let local = self.settings.local.as_str();
+        Some(Extension {
+            hears_us: message.text("hahear").is_some_and(|names| names.split(' ').any(|name| name == local)),
+            holding: set("hahold"),
+            settled: message.text("hastable") == Some("1"),
+            failed: set("hafail").unwrap_or_default(),
+            held_at_loss: set("halost"),
+            forfeits: message.text("halate") == Some("1"),
+            question: message.decimal("haask"),
+            answer: message.decimal("haanswer"),
+            digest: message.text("hadigest").unwrap_or("").chars().take(64).collect(),
+        })
+    }
+
+    pub(super) fn set_local_status(&mut self, status: Status) {
+        let text = format!("Local status now set to: '{}'", status.as_str());
+        self.nodes[self.me].status = status;
+        self.log(LogLevel::Info, &text);
+        self.send_status();
+    }
+
+    // ---- the others' beats ---------------------------------------------------------------
+
+    /// `status` of another node (messaging spec 4.2).
+    pub(super) fn receive_status(&mut self, sender: usize, message: &Message) {
+        let Some(status) = message.text("st").map(Status::parse) else {
+            self.log_limited("no-st", LogLevel::Error, "HBDoMsg_T_STATUS: status update without st field");
+            return;
+        };
+        let number = SequenceNumber(message.hex("seq").unwrap_or(0));
+        let ts = message.hex("ts").unwrap_or(0);
+        if ts < self.nodes[sender].status_ts && number < self.nodes[sender].status_sequence {
+            return;
+        }
+        let newest = number >= self.nodes[sender].status_sequence;
+        self.note_interval(sender);
+        if let Some(dt) = message.hex("dt") {
+            self.nodes[sender].dead_after_ms = self.believable_dead_time_ms(dt);
+        }
+        let now_ms = self.now.monotonic_ms;
+        let extension = self.read_extension(message);
+        let node = &mut self.nodes[sender];
+        node.status_sequence = node.status_sequence.max(number);
+        node.status_ts = ts;
+        node.last_status_ms = Some(now_ms);
+        if newest {
+            node.extension = extension;
+        }
+        if message.text("protocol").is_none() {
+            self.flow_control_off();
+        }
+        self.change_status(sender, status, message);
+        if newest && Some(sender) == self.peer {
+            self.peer_status_came(number);
+        }
+    }
+
+    fn change_status(&mut self, sender: usize, status: Status, message: &Message) {
+        let changed = self.nodes[sender].status != status;
+        if changed {
+            let text =
+                format!("Status update for node {}: status {}", self.nodes[sender].name, status.as_str());
+            self.log(LogLevel::Info, &text);
+            self.nodes[sender].status = status;
+            self.hook(message.clone());
+        }
+        self.outputs.push_back(Output::Deliver { message: message.clone(), unchanged: !changed });
+    }
+
+    fn note_interval(&mut self, sender: usize) {
+        let Some(last) = self.nodes[sender].last_status_ms else {
+            return;
+        };
+        let interval_ms = self.now.monotonic_ms - last;
+        let name = self.nodes[sender].name.clone();
+        if interval_ms > self.nodes[sender].dead_after_ms {
+            let text = format!("Late heartbeat: Node {name}: interval {interval_ms} ms (> deadtime)");
+            self.log_limited("late-dead", LogLevel::Critical, &text);
+        } else if interval_ms > self.settings.warn_time_ms {
+            let text = format!("Late heartbeat: Node {name}: interval {interval_ms} ms");
+            self.log_limited("late", LogLevel::Warning, &text);
+        }
+    }
+
+    /// Bounds what a peer may dictate: not below twice our keepalive, not beyond our own deadtime
+    /// plus a planned pause.
+    fn believable_dead_time_ms(&self, announced_ms: u64) -> u64 {
+        let lowest = 2 * self.settings.keepalive_ms;
+        let highest = self.settings.dead_time_ms + DEAD_TIME_EXTRA_MAX_MS;
+        announced_ms.clamp(lowest, highest.max(lowest))
+    }
+
+    fn flow_control_off(&mut self) {
+        if self.liveness.flow_control {
+            self.liveness.flow_control = false;
+            self.log(LogLevel::Info, "flow control disabled due to different version heartbeat");
+        }
+    }
+
+    // ---- death and return ----------------------------------------------------------------
+
+    /// When this node will count as dead if nothing more is heard of it.
+    fn death_ms(&self, index: usize) -> Option<u64> {
+        let node = &self.nodes[index];
+        if index == self.me || node.is_dead() {
+            return None;
+        }
+        let since = node.last_status_ms.or(self.liveness.started_ms)?;
+        let patience_ms = if self.liveness.communication_up && node.last_status_ms.is_some() {
+            node.dead_after_ms
+        } else {
+            self.settings.init_dead_ms.max(node.dead_after_ms)
+        };
+        Some((since + patience_ms + 1).max(self.liveness.no_verdict_before_ms))
+    }
+
+    fn mark_dead(&mut self, index: usize) {
+        let name = self.nodes[index].name.clone();
+        self.log(LogLevel::Warning, &format!("node {name}: is dead"));
+        let node = &mut self.nodes[index];
+        node.status = Status::Dead;
+        node.last_status_ms = None;
+        node.received.reset();
+        node.acknowledged = 0;
+        let ever_heard = std::mem::take(&mut node.heard);
+        for position in 0..self.nodes[index].links.len() {
+            self.set_link(index, position, false);
+        }
+        let ts = format!("{:x}", self.now.wall_s);
+        let death = Message::new("status")
+            .with("seq", "1")
+            .with("ts", &ts)
+            .with("src", name.as_str())
+            .with("st", "dead");
+        self.outputs.push_back(Output::Deliver { message: death, unchanged: false });
+        if Some(index) == self.peer {
+            self.peer_died(ever_heard);
+        }
+    }
+
+    /// A packet of a node that counted as dead, without a new generation: contact was lost and is
+    /// back. The original now restarts itself; ours stays up (design §4).
+    pub(super) fn node_returned(&mut self, index: usize) {
+        let name = self.nodes[index].name.clone();
+        self.log(LogLevel::Critical, &format!("Cluster node {name} returning after partition."));
+        self.log(
+            LogLevel::Info,
+            "For information on cluster partitions, See URL: http://linux-ha.org/wiki/Split_Brain",
+        );
+        self.log(LogLevel::Warning, "Deadtime value may be too small.");
+        self.log(LogLevel::Info, "See FAQ for information on tuning deadtime.");
+        self.log(LogLevel::Info, "URL: http://linux-ha.org/wiki/FAQ#Heavy_Load");
+        if Some(index) == self.peer {
+            self.peer_returned();
+        }
+    }
+
+    // ---- links ---------------------------------------------------------------------------
+
+    pub(super) fn link_alive(&mut self, index: usize, link: &LinkName) {
+        let now_ms = self.now.monotonic_ms;
+        let Some(position) = self.nodes[index].links.iter().position(|known| known.name == *link) else {
+            return;
+        };
+        self.nodes[index].links[position].last_packet_ms = Some(now_ms);
+        if !self.nodes[index].links[position].up {
+            self.set_link(index, position, true);
+        }
+    }
+
+    fn age_links(&mut self, index: usize) {
+        let now_ms = self.now.monotonic_ms;
+        if now_ms < self.liveness.no_verdict_before_ms {
+            return;
+        }
+        let patience_ms = self.nodes[index].dead_after_ms;
+        for position in 0..self.nodes[index].links.len() {
+            let link = &self.nodes[index].links[position];
+            if link.up && link.last_packet_ms.is_none_or(|last| now_ms > last + patience_ms) {
+                self.set_link(index, position, false);
+            }
+        }
+    }
+
+    fn set_link(&mut self, index: usize, position: usize, up: bool) {
+        if self.nodes[index].links[position].up == up {
+            return;
+        }
+        self.nodes[index].links[position].up = up;
+        let node = self.nodes[index].name.clone();
+        let link = self.nodes[index].links[position].name.clone();
+        let state = if up { "up" } else { "dead" };
+        self.log(LogLevel::Info, &format!("Link {node}:{link} {state}."));
+        let event = Message::new("ifstat")
+            .with("node", node.as_str())
+            .with("ifname", link.as_str())
+            .with("st", state);
+        self.outputs.push_back(Output::Deliver { message: event.clone(), unchanged: false });
+        self.hook(event);
+    }
+
+    fn ask_for_missing(&mut self, index: usize) {
+        let now_ms = self.now.monotonic_ms;
+        if !self.nodes[index].is_live() {
+            return;
+        }
+        let again_ms = now_ms + self.settings.max_rexmit_delay_ms.max(1);
+        let dest = self.nodes[index].name.clone();
+        for (first, last) in self.nodes[index].received.take_due(now_ms, again_ms) {
+            let request = Message::new("NS_rexmit")
+                .with("dest", dest.as_str())
+                .with("firstseq", &first.to_string())
+                .with("lastseq", &last.to_string());
+            self.send(request);
+        }
+    }
+
+    // ---- communication up ----------------------------------------------------------------
+
+    /// All other nodes were heard or are dead: ask one for its node list; with the answer, or with
+    /// nobody to ask, communication is up.
+    pub(super) fn check_communication_up(&mut self) {
+        if self.liveness.communication_up || self.liveness.started_ms.is_none() {
+            return;
+        }
+        let me = self.me;
+        let accounted = self.nodes.iter().enumerate().all(|(index, node)| {
+            index == me || node.is_dead() || (node.heard && node.last_status_ms.is_some())
+        });
+        if !accounted {
+            return;
+        }
+        let nobody = !self.nodes.iter().enumerate().any(|(index, node)| index != me && !node.is_dead());
+        if nobody || !self.liveness.flow_control {
+            self.communication_is_up();
+        } else if self.liveness.reqnodes_retry_ms.is_none() {
+            self.send_reqnodes();
+        }
+    }
+
+    fn send_reqnodes(&mut self) {
+        let pause_ms = (4 * self.settings.keepalive_ms).clamp(50, REQNODES_RETRY_MS);
+        self.liveness.reqnodes_retry_ms = Some(self.now.monotonic_ms + pause_ms);
+        let me = self.me;
+        let candidates: Vec<usize> =
+            (0..self.nodes.len()).filter(|index| *index != me && !self.nodes[*index].is_dead()).collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let index = candidates[self.liveness.reqnodes_turn % candidates.len()];
+        self.liveness.reqnodes_turn += 1;
+        let dest = self.nodes[index].name.clone();
+        self.send(Message::new("reqnodes").with("dest", dest.as_str()));
+    }
+
+    /// Answered from the first packet on: a node without an answer never becomes active
+    /// (resources spec 2.3).
+    pub(super) fn receive_reqnodes(&mut self, sender: usize) {
+        let names: String = self.nodes.iter().map(|node| format!("{} ", node.name)).collect();
+        let mut answer = Message::empty();
+        answer.push_text("dest", self.nodes[sender].name.as_str());
+        answer.push_text("t", "repnodes");
+        answer.push_text("nodelist", &names);
+        answer.push_text("delnodelist", " ");
+        self.send(answer);
+    }
+
+    pub(super) fn receive_repnodes(&mut self, sender: usize, message: &Message) {
+        let mut theirs: Vec<&str> =
+            message.text("nodelist").unwrap_or("").split(' ').filter(|n| !n.is_empty()).collect();
+        let mut ours: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        theirs.sort_unstable();
+        ours.sort_unstable();
+        if theirs != ours {
+            let text = format!(
+                "node {} is configured with other nodes than this one: make the node lines in ha.cf the same",
+                self.nodes[sender].name
+            );
+            self.log_limited("nodelist", LogLevel::Error, &text);
+        }
+        if self.liveness.reqnodes_retry_ms.is_some() && !self.liveness.communication_up {
+            self.communication_is_up();
+        }
+    }
+
+    fn communication_is_up(&mut self) {
+        self.liveness.communication_up = true;
+        self.liveness.reqnodes_retry_ms = None;
+        self.log(LogLevel::Info, "Comm_now_up(): updating status to active");
+        self.set_local_status(Status::Active);
+        if self.settings.manage_resources {
+            self.resources_begin();
+        }
+    }
+}

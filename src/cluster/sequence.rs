@@ -1,0 +1,268 @@
+//! Sequence numbers: what was received of a node, what is missing, and what we sent.
+//!
+//! Source: messaging spec 3.2 (receive), 3.3 (retransmission), 3.4 (history), 3.5 (acknowledgement).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::types::SequenceNumber;
+use crate::wire::message::Message;
+
+/// Most numbers remembered as missing per node (messaging spec 3.2).
+pub const MISSING_MAX: usize = 500;
+/// A jump larger than this is not asked for again: tracking starts anew (messaging spec 3.2).
+pub const GAP_MAX: u64 = 250;
+/// Sent messages kept for retransmission (messaging spec 3.4).
+pub const HISTORY_MAX: usize = 500;
+/// Most numbers asked for in one `NS_rexmit`, and answered to one (messaging spec 3.3).
+pub const REQUEST_MAX: u64 = 50;
+
+/// What a sequence number means for what was received so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next in order, or the first ever.
+    InOrder,
+    /// Numbers before it have not come; they are now recorded as missing.
+    AfterGap {
+        /// The last number before the gap.
+        last: u64,
+    },
+    /// So many are missing that they will not be asked for; tracking starts at this one.
+    AfterTooLargeGap {
+        /// The last number before the gap.
+        last: u64,
+    },
+    /// One that was missing.
+    Found {
+        /// Nothing is missing any more.
+        complete: bool,
+    },
+    /// The newest one once more: a copy from another link.
+    Duplicate,
+    /// Seen before, or given up.
+    Old,
+}
+
+/// What was received of one node in its present generation.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    last: Option<u64>,
+    /// Number to the time at which it is asked for (again).
+    missing: BTreeMap<u64, u64>,
+}
+
+impl Received {
+    /// Notes a number. `first_request_ms` is when missing ones are to be asked for.
+    pub fn note(&mut self, number: SequenceNumber, first_request_ms: u64) -> Arrival {
+        let number = number.0;
+        let Some(last) = self.last else {
+            self.last = Some(number);
+            return Arrival::InOrder;
+        };
+        if number == last {
+            return Arrival::Duplicate;
+        }
+        if number < last {
+            if self.missing.remove(&number).is_some() {
+                return Arrival::Found { complete: self.missing.is_empty() };
+            }
+            return Arrival::Old;
+        }
+        self.last = Some(number);
+        let gap = number - last - 1;
+        if gap == 0 {
+            return Arrival::InOrder;
+        }
+        if gap > GAP_MAX {
+            self.missing.clear();
+            return Arrival::AfterTooLargeGap { last };
+        }
+        for lost in last + 1..number {
+            if self.missing.len() < MISSING_MAX {
+                self.missing.insert(lost, first_request_ms);
+            }
+        }
+        Arrival::AfterGap { last }
+    }
+
+    /// Forgets everything: a new generation begins, or the node died.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Starts anew at a number: a node returned after it counted as dead.
+    pub fn restart_at(&mut self, number: SequenceNumber) {
+        self.missing.clear();
+        self.last = Some(number.0);
+    }
+
+    /// Gives a number up (`NS_nak_rexmit`). `false` when it was not missing: such a NAK is a
+    /// replay or a mistake and changes nothing.
+    pub fn forget(&mut self, number: u64) -> bool {
+        self.missing.remove(&number).is_some()
+    }
+
+    /// The largest number up to which everything came.
+    pub fn complete_up_to(&self) -> Option<u64> {
+        match self.missing.keys().next() {
+            Some(first) => first.checked_sub(1),
+            None => self.last,
+        }
+    }
+
+    /// When the next request is due.
+    pub fn next_request_ms(&self) -> Option<u64> {
+        self.missing.values().min().copied()
+    }
+
+    /// The due numbers as ranges of at most [`REQUEST_MAX`], each then due again at `again_ms`.
+    pub fn take_due(&mut self, now_ms: u64, again_ms: u64) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (number, due_ms) in &mut self.missing {
+            if *due_ms > now_ms {
+                continue;
+            }
+            *due_ms = again_ms;
+            match ranges.last_mut() {
+                Some((first, last)) if *last + 1 == *number && *number - *first < REQUEST_MAX => {
+                    *last = *number
+                }
+                _ => ranges.push((*number, *number)),
+            }
+        }
+        ranges
+    }
+}
+
+/// One message as it was sent.
+#[derive(Debug, Clone)]
+struct Sent {
+    number: u64,
+    message: Message,
+    last_sent_ms: u64,
+}
+
+/// What a retransmission request gets for one number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resend {
+    /// This message again, same fields.
+    Message(Message),
+    /// Asked for again too soon, or acknowledged long ago: nothing.
+    Nothing,
+    /// It is gone; the text is the NAK's `info`.
+    Gone(&'static str),
+    /// Never sent.
+    NeverSent,
+}
+
+/// Our own sent messages, newest last, and how far others acknowledged them.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    sent: VecDeque<Sent>,
+    highest: u64,
+    /// Everything up to here is acknowledged by all live nodes.
+    acknowledged: u64,
+}
+
+impl History {
+    /// The number for the next message.
+    pub fn next_number(&mut self) -> SequenceNumber {
+        self.highest += 1;
+        SequenceNumber(self.highest)
+    }
+
+    /// Keeps a message that was just sent.
+    pub fn keep(&mut self, number: SequenceNumber, message: Message, now_ms: u64) {
+        if self.sent.len() == HISTORY_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(Sent { number: number.0, message, last_sent_ms: now_ms });
+    }
+
+    /// The newest number sent.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Notes how far every live node acknowledged; never goes back.
+    pub fn acknowledge(&mut self, up_to: u64) {
+        self.acknowledged = self.acknowledged.max(up_to.min(self.highest));
+    }
+
+    /// Messages sent and not acknowledged.
+    pub fn outstanding(&self) -> u64 {
+        self.highest - self.acknowledged
+    }
+
+    /// Answers a request for one number of a node that acknowledged up to `requester_acknowledged`.
+    pub fn resend(&mut self, number: u64, requester_acknowledged: u64, now_ms: u64, pause_ms: u64) -> Resend {
+        if number <= requester_acknowledged {
+            return Resend::Nothing;
+        }
+        if number > self.highest {
+            return Resend::NeverSent;
+        }
+        let oldest = self.sent.front().map_or(self.highest + 1, |sent| sent.number);
+        if number < oldest {
+            return Resend::Gone("seqno too low");
+        }
+        match self.sent.iter_mut().find(|sent| sent.number == number) {
+            None => Resend::Gone("seqno not found"),
+            Some(sent) if now_ms < sent.last_sent_ms + pause_ms => Resend::Nothing,
+            Some(sent) => {
+                sent.last_sent_ms = now_ms;
+                Resend::Message(sent.message.clone())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(received: &mut Received, number: u64) -> Arrival {
+        received.note(SequenceNumber(number), 10)
+    }
+
+    #[test]
+    fn gaps_are_recorded_and_filled() {
+        let mut received = Received::default();
+        assert_eq!(note(&mut received, 5), Arrival::InOrder);
+        assert_eq!(note(&mut received, 6), Arrival::InOrder);
+        assert_eq!(note(&mut received, 9), Arrival::AfterGap { last: 6 });
+        assert_eq!(received.complete_up_to(), Some(6));
+        assert_eq!(received.take_due(9, 20), vec![]);
+        assert_eq!(received.take_due(10, 20), vec![(7, 8)]);
+        assert_eq!(received.next_request_ms(), Some(20));
+        assert_eq!(note(&mut received, 8), Arrival::Found { complete: false });
+        assert_eq!(note(&mut received, 8), Arrival::Old);
+        assert_eq!(note(&mut received, 9), Arrival::Duplicate);
+        assert!(received.forget(7));
+        assert!(!received.forget(7));
+        assert_eq!(received.complete_up_to(), Some(9));
+    }
+
+    #[test]
+    fn a_jump_too_large_starts_anew() {
+        let mut received = Received::default();
+        note(&mut received, 5);
+        assert_eq!(note(&mut received, 306), Arrival::AfterTooLargeGap { last: 5 });
+        assert_eq!(received.next_request_ms(), None);
+    }
+
+    #[test]
+    fn history_answers_or_refuses() {
+        let mut history = History::default();
+        for _ in 0..HISTORY_MAX + 10 {
+            let number = history.next_number();
+            history.keep(number, Message::new("status"), 0);
+        }
+        assert_eq!(history.resend(5, 0, 1000, 240), Resend::Gone("seqno too low"));
+        assert!(matches!(history.resend(20, 0, 1000, 240), Resend::Message(_)));
+        assert_eq!(history.resend(20, 0, 1100, 240), Resend::Nothing);
+        assert_eq!(history.resend(20, 30, 9000, 240), Resend::Nothing);
+        assert_eq!(history.resend(9999, 0, 1000, 240), Resend::NeverSent);
+        history.acknowledge(600);
+        assert_eq!(history.outstanding(), 0);
+    }
+}

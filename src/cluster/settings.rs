@@ -1,0 +1,61 @@
+//! What a cluster value is made from, and the mutations of its safety rules for the simulator.
+
+use crate::config::settings::AutoFailback;
+use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
+
+/// Everything the decisions depend on besides time and inputs. Times are milliseconds.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// This node; one of `nodes`.
+    pub local: NodeName,
+    /// This node's identity.
+    pub uuid: Uuid,
+    /// This run's generation, already on disk.
+    pub generation: Generation,
+    /// This process, for log lines that name it.
+    pub process_id: u32,
+    /// All nodes in configuration order.
+    pub nodes: Vec<NodeName>,
+    /// The media by name, in configuration order, without repetition.
+    pub links: Vec<LinkName>,
+    /// `keepalive`
+    pub keepalive_ms: u64,
+    /// `deadtime`
+    pub dead_time_ms: u64,
+    /// `warntime`
+    pub warn_time_ms: u64,
+    /// `initdead`
+    pub init_dead_ms: u64,
+    /// `hopfudge`
+    pub hop_fudge: u8,
+    /// `auto_failback`
+    pub auto_failback: AutoFailback,
+    /// `max_rexmit_delay`
+    pub max_rexmit_delay_ms: u64,
+    /// `false` with `-M`: no resources, membership only.
+    pub manage_resources: bool,
+    /// Keys of this node's own groups, for the old protocol (`auto_failback legacy`).
+    pub local_keys: Vec<String>,
+    /// `-R -C SET`: what an earlier life of this process left active on purpose.
+    pub resume: Option<ResourceSet>,
+    /// Seed for the spread of retransmission requests and acknowledgements.
+    pub random_seed: u64,
+    /// Safety rules taken out on purpose. Only the simulator sets any.
+    pub faults: Faults,
+}
+
+/// One switch per safety rule: `true` takes the rule out, so that the simulator can show that it
+/// would be noticed. All `false` in production.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Design §5 rule 1: go on after a pause as if nothing had happened.
+    pub ignore_own_lateness: bool,
+    /// Design §5 rule 2: say "released" before it is true.
+    pub announce_release_early: bool,
+    /// Keep serving although the peer does not hear us and claims the set.
+    pub ignore_one_way: bool,
+    /// After a healed partition both keep everything.
+    pub keep_both_after_partition: bool,
+    /// Believe a `resource` report older than one already believed.
+    pub accept_old_sequence: bool,
+}

@@ -1,0 +1,124 @@
+//! The picture for clients.
+
+use super::event::Now;
+use super::node::Node;
+use super::view::{ClusterView, LinkView, NodeView};
+use super::Cluster;
+
+impl Cluster {
+    /// Everything clients may ask about, as of `now`.
+    pub fn view(&self, now: Now) -> ClusterView {
+        let transition = self.transition();
+        let resource_status = if self.is_legacy() {
+            if self.jobs.is_idle() {
+                "none"
+            } else {
+                "transition"
+            }
+        } else if self.in_transition() {
+            "transition"
+        } else {
+            self.claims.hold.as_str()
+        };
+        ClusterView {
+            local: self.settings.local.to_string(),
+            resource_status: resource_status.to_owned(),
+            holding: self.claims.hold.to_string(),
+            transition,
+            communication_up: self.liveness.communication_up,
+            nodes: (0..self.nodes.len()).map(|index| self.node_view(index, now.monotonic_ms)).collect(),
+            alarms: self.alarms(),
+            ..ClusterView::default()
+        }
+    }
+
+    /// What is under way, in words.
+    pub(super) fn transition(&self) -> String {
+        let peer_in_flux = self.peer_is_active() && !self.claims.peer_stable && !self.is_legacy();
+        let parts = [
+            self.shutdown.describe().to_owned(),
+            self.handover.describe(),
+            self.jobs.describe(),
+            if self.lateness.in_doubt() { "asking whether our resources were taken over" } else { "" }
+                .to_owned(),
+            if !self.liveness.communication_up { "waiting for the other node" } else { "" }.to_owned(),
+            if self.liveness.communication_up && peer_in_flux {
+                "the other node is in transition"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
+    fn in_transition(&self) -> bool {
+        let peer_in_flux = self.peer_is_active() && !self.claims.peer_stable;
+        !self.is_settled() || peer_in_flux
+    }
+
+    fn node_view(&self, index: usize, now_ms: u64) -> NodeView {
+        let node = &self.nodes[index];
+        let is_me = index == self.me;
+        let holding = if is_me {
+            self.claims.hold.to_string()
+        } else if Some(index) == self.peer && self.claims.peer_known {
+            self.claims.peer_hold.to_string()
+        } else {
+            String::new()
+        };
+        NodeView {
+            name: node.name.to_string(),
+            status: node.status.as_str().to_owned(),
+            kind: "normal".to_owned(),
+            weight: node.weight,
+            site: node.site.clone(),
+            uuid: node.uuid.map(|uuid| uuid.to_string()),
+            speaks_extensions: (!is_me && node.generation.0 > 0).then(|| node.is_ours()),
+            holding,
+            links: link_views(node, now_ms),
+        }
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        let mut alarms = Vec::new();
+        let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
+        let peer_live = self.peer_is_live() && self.claims.peer_known;
+        if peer_live && !overlap.is_empty() {
+            alarms.push(format!("both nodes claim {overlap} resources"));
+        }
+        if !self.claims.failed.is_empty() {
+            alarms.push(format!("{} resources failed to start on this node", self.claims.failed));
+        }
+        let Some(peer) = self.peer() else {
+            return alarms;
+        };
+        if peer.is_dead() {
+            alarms.push(format!("node {} is dead", peer.name));
+        }
+        if let Some(extension) = &peer.extension {
+            let (theirs, ours) = (&extension.digest, &self.claims.digest);
+            if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+                alarms.push(format!("haresources differs from the file on node {}", peer.name));
+            }
+            if peer.is_live() && !extension.hears_us && self.liveness.communication_up {
+                alarms.push(format!("node {} does not hear this node", peer.name));
+            }
+        }
+        for link in peer.links.iter().filter(|link| peer.is_live() && !link.up) {
+            alarms.push(format!("link {}:{} is dead", peer.name, link.name));
+        }
+        alarms
+    }
+}
+
+fn link_views(node: &Node, now_ms: u64) -> Vec<LinkView> {
+    node.links
+        .iter()
+        .map(|link| LinkView {
+            name: link.name.to_string(),
+            status: if link.up { "up" } else { "dead" }.to_owned(),
+            last_packet_age_ms: link.last_packet_ms.map(|last| now_ms.saturating_sub(last)),
+        })
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! A pair in memory with a fake clock: the plain course of things. The simulator in
+//! `tests/cluster` does the rest.
+
+use super::event::{Command, Input, Job, JobOutcome, Now, Output, RequestId};
+use super::settings::{ClusterSettings, Faults};
+use super::Cluster;
+use crate::config::settings::AutoFailback;
+use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
+
+struct Pair {
+    nodes: [Cluster; 2],
+    now_ms: u64,
+    jobs: Vec<(usize, u64, Input)>,
+    logs: Vec<String>,
+    cut: bool,
+}
+
+fn cluster(index: usize, auto_failback: AutoFailback, generation: u64, now_ms: u64) -> Cluster {
+    let names = ["node1", "node2"].map(|name| NodeName::new(name).unwrap());
+    let settings = ClusterSettings {
+        local: names[index].clone(),
+        uuid: Uuid([index as u8 + 1; 16]),
+        generation: Generation(generation),
+        process_id: 1,
+        nodes: names.to_vec(),
+        links: vec![LinkName::new("eth1").unwrap()],
+        keepalive_ms: 100,
+        dead_time_ms: 1000,
+        warn_time_ms: 500,
+        init_dead_ms: 2000,
+        hop_fudge: 1,
+        auto_failback,
+        max_rexmit_delay_ms: 250,
+        manage_resources: true,
+        local_keys: vec![format!("key{index}")],
+        resume: None,
+        random_seed: 7,
+        faults: Faults::default(),
+    };
+    Cluster::new(settings, Now { monotonic_ms: now_ms, wall_s: 1 })
+}
+
+impl Pair {
+    fn new(auto_failback: AutoFailback) -> Self {
+        let nodes = [cluster(0, auto_failback, 10, 0), cluster(1, auto_failback, 10, 0)];
+        Self { nodes, now_ms: 0, jobs: Vec::new(), logs: Vec::new(), cut: false }
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        let now = Now { monotonic_ms: self.now_ms, wall_s: 1 + self.now_ms / 1000 };
+        self.nodes[index].handle(now, input);
+        while let Some(output) = self.nodes[index].poll_output() {
+            match output {
+                Output::Send { message, .. } if !self.cut => {
+                    let packet =
+                        Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 1, message };
+                    self.jobs.push((1 - index, self.now_ms + 1, packet));
+                }
+                Output::RunJob { job, work, .. } => {
+                    self.logs.push(format!("{index} {work:?}"));
+                    let done = Input::JobDone { job, outcome: JobOutcome::default() };
+                    self.jobs.push((index, self.now_ms + 5, done));
+                }
+                Output::Log { level, text } => self.logs.push(format!("{index} {} {text}", level.as_str())),
+                _ => {}
+            }
+        }
+    }
+
+    fn run_ms(&mut self, span_ms: u64, alive: &[usize]) {
+        let end = self.now_ms + span_ms;
+        while self.now_ms < end {
+            self.now_ms += 1;
+            let (due, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.jobs).into_iter().partition(|(_, at, _)| *at <= self.now_ms);
+            self.jobs = later;
+            for (index, _, input) in due {
+                if alive.contains(&index) {
+                    self.input(index, input);
+                }
+            }
+            for index in alive {
+                if self.nodes[*index].next_timeout_ms().is_some_and(|at| at <= self.now_ms) {
+                    self.input(*index, Input::Tick);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        self.input(0, Input::Start);
+        self.input(1, Input::Start);
+    }
+
+    fn holding(&self) -> [ResourceSet; 2] {
+        [self.nodes[0].holding(), self.nodes[1].holding()]
+    }
+
+    fn status(&self, index: usize) -> String {
+        self.nodes[index].view(Now { monotonic_ms: self.now_ms, wall_s: 1 }).resource_status
+    }
+}
+
+#[test]
+fn cold_start_of_two_is_decided_at_once() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(250, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+    assert_eq!([pair.status(0), pair.status(1)], ["local", "local"], "{:#?}", pair.logs);
+}
+
+#[test]
+fn crash_takeover_and_return_with_failback() {
+    let mut pair = Pair::new(AutoFailback::On);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.run_ms(1110, &[1]);
+    assert_eq!(pair.nodes[1].holding(), ResourceSet::ALL, "{:#?}", pair.logs);
+    assert_eq!(pair.status(1), "all");
+    pair.jobs.clear();
+    pair.nodes[0] = cluster(0, AutoFailback::On, 11, pair.now_ms);
+    pair.input(0, Input::Start);
+    pair.run_ms(700, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+    assert_eq!([pair.status(0), pair.status(1)], ["local", "local"], "{:#?}", pair.logs);
+}
+
+#[test]
+fn standby_moves_everything_and_takeover_brings_it_back() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.input(0, Input::Command { request: RequestId(1), command: Command::Standby(ResourceSet::ALL) });
+    pair.run_ms(60, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::NONE, ResourceSet::ALL], "{:#?}", pair.logs);
+    pair.run_ms(200, &[0, 1]);
+    pair.input(0, Input::Command { request: RequestId(2), command: Command::Takeover(ResourceSet::LOCAL) });
+    pair.run_ms(60, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+}
+
+#[test]
+fn a_healed_partition_keeps_what_each_had() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.cut = true;
+    pair.run_ms(2000, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::ALL; 2]);
+    pair.cut = false;
+    pair.run_ms(600, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+    let released: Vec<_> = pair
+        .logs
+        .iter()
+        .filter(|line| line.contains(&format!("{:?}", Job::Release(ResourceSet::LOCAL))))
+        .collect();
+    assert!(released.is_empty(), "{released:?}");
+}
+
+#[test]
+fn graceful_stop_hands_over_without_waiting() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.input(0, Input::Command { request: RequestId(1), command: Command::Shutdown });
+    pair.run_ms(100, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::NONE, ResourceSet::ALL], "{:#?}", pair.logs);
+    assert!(
+        pair.logs.iter().any(|line| line.contains("node1 Heartbeat shutdown complete.")),
+        "{:#?}",
+        pair.logs
+    );
+}

@@ -1,0 +1,103 @@
+//! What the parsers must know about this machine, gathered once and replaceable in tests.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+
+/// A network interface as far as the configuration cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Its first IPv4 address.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Facts about this host.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// `uname -n`, as it is. `nodeinfo` in the configuration directory overrides it.
+    pub node_name: String,
+    /// Who runs this: the key file must belong to this user (or to root).
+    pub effective_uid: u32,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Resolves the host of a `ucast` line to an IPv4 address. May wait for a name server, which
+    /// is why names are resolved once, before the cluster starts.
+    pub resolve: fn(&str) -> Option<Ipv4Addr>,
+    /// UDP services: port and name, as in `/etc/services`.
+    pub udp_services: Vec<(u16, String)>,
+}
+
+impl HostFacts {
+    /// Looks at the machine this runs on. What cannot be found out is left empty.
+    pub fn gather() -> Self {
+        let node_name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            node_name,
+            effective_uid: nix::unistd::geteuid().as_raw(),
+            interfaces: interfaces(),
+            resolve: resolve_ipv4,
+            udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
+        }
+    }
+
+    /// The port of a UDP service.
+    pub fn udp_port(&self, name: &str) -> Option<u16> {
+        self.udp_services.iter().find(|(_, known)| known == name).map(|(port, _)| *port)
+    }
+
+    /// The service a UDP port is reserved for.
+    pub fn udp_service(&self, port: u16) -> Option<&str> {
+        self.udp_services.iter().find(|(known, _)| *known == port).map(|(_, name)| name.as_str())
+    }
+}
+
+/// First IPv4 address of a host name; an address stands for itself.
+pub fn resolve_ipv4(host: &str) -> Option<Ipv4Addr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    (host, 0).to_socket_addrs().ok()?.find_map(|address| match address.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn interfaces() -> BTreeMap<String, Interface> {
+    let mut found = BTreeMap::<String, Interface>::new();
+    for entry in nix::ifaddrs::getifaddrs().into_iter().flatten() {
+        let interface = found.entry(entry.interface_name).or_default();
+        let address = entry.address.as_ref().and_then(|address| address.as_sockaddr_in());
+        if let (None, Some(address)) = (interface.address, address) {
+            interface.address = Some(address.ip());
+        }
+    }
+    found
+}
+
+/// Reads lines like `domain 53/udp`. At most 10000 are kept.
+fn udp_services(text: &[u8]) -> Vec<(u16, String)> {
+    let text = String::from_utf8_lossy(text);
+    let parse = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let name = words.next()?;
+        let port = words.next()?.strip_suffix("/udp")?.parse().ok()?;
+        Some((port, name.to_owned()))
+    };
+    text.lines().filter_map(parse).take(10_000).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_found() {
+        let services =
+            udp_services(b"domain\t53/tcp\ndomain 53/udp # x\n#no 1/udp\nha-cluster 694/udp\n\xff\n");
+        assert_eq!(services, [(53, "domain".to_owned()), (694, "ha-cluster".to_owned())]);
+    }
+
+    #[test]
+    fn addresses_need_no_name_server() {
+        assert_eq!(resolve_ipv4("10.1.2.3"), Some(Ipv4Addr::new(10, 1, 2, 3)));
+    }
+}

@@ -1,0 +1,255 @@
+//! Children of the daemon: jobs on resource groups, and the administrator's `rc.d` scripts.
+//!
+//! A child is this program under an applet's name, in a process group of its own, with ordinary
+//! scheduling and no locked memory. It reports progress in lines on its standard output; the
+//! last, `outcome`, ends the job. A child that ends without one is judged by [`without_outcome`].
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use crate::cluster::event::{Job, JobId, JobOutcome};
+use crate::types::ResourceSet;
+use crate::wire::message::{Field, Message, Value};
+
+/// Longest report line read; the rest of a longer one is dropped with it.
+const LINE_MAX_BYTES: u64 = 16 * 1024;
+/// Script runs that may wait; more are dropped with a line in the log.
+const HOOKS_MAX: usize = 256;
+/// Most message fields that become variables of a script (resources spec 9).
+const HOOK_FIELDS_MAX: usize = 30;
+/// How often a release is tried again when its child died without a word.
+const RELEASE_TRIES: u32 = 3;
+
+/// News of a child.
+#[derive(Debug)]
+pub enum ChildEvent {
+    /// A progress line.
+    Report {
+        /// The line, without its end.
+        line: String,
+    },
+    /// The job ended.
+    Done {
+        /// Which.
+        job: JobId,
+        /// How.
+        outcome: JobOutcome,
+    },
+    /// A script of `rc.d` ended.
+    HookDone,
+}
+
+/// Starts children and hears from them.
+pub struct Children {
+    /// Variables every child gets; nothing else is passed on.
+    environment: Vec<(String, String)>,
+    sender: mpsc::UnboundedSender<ChildEvent>,
+    receiver: mpsc::UnboundedReceiver<ChildEvent>,
+    hooks: VecDeque<(String, Vec<(String, String)>)>,
+    hook_runs: bool,
+    jobs: usize,
+}
+
+impl Children {
+    /// With the environment of all children.
+    pub fn new(environment: Vec<(String, String)>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { environment, sender, receiver, hooks: VecDeque::new(), hook_runs: false, jobs: 0 }
+    }
+
+    /// Starts a job at once.
+    pub fn run(&mut self, job: JobId, work: Job) {
+        self.jobs += 1;
+        let environment = self.environment.clone();
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let outcome = run_job(work, &environment, &sender).await;
+            let _ = sender.send(ChildEvent::Done { job, outcome });
+        });
+    }
+
+    /// Queues a script for a message: one at a time, and none while a job runs (resources spec
+    /// 2.9). `false`: too many are waiting, this one was dropped.
+    pub fn hook(&mut self, kind: &str, message: &Message) -> bool {
+        if self.hooks.len() >= HOOKS_MAX {
+            return false;
+        }
+        self.hooks.push_back((kind.to_owned(), hook_variables(message)));
+        self.next_hook();
+        true
+    }
+
+    /// The next news; cancel-safe.
+    pub async fn next(&mut self) -> ChildEvent {
+        let event = self.receiver.recv().await.unwrap_or(ChildEvent::HookDone);
+        match event {
+            ChildEvent::Done { .. } => self.jobs = self.jobs.saturating_sub(1),
+            ChildEvent::HookDone => self.hook_runs = false,
+            ChildEvent::Report { .. } => return event,
+        }
+        self.next_hook();
+        event
+    }
+
+    fn next_hook(&mut self) {
+        if self.hook_runs || self.jobs > 0 {
+            return;
+        }
+        let Some((kind, variables)) = self.hooks.pop_front() else {
+            return;
+        };
+        self.hook_runs = true;
+        let mut command = applet("harc", &[&kind], &self.environment);
+        command.envs(variables).stdout(Stdio::null());
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            if let Ok(mut child) = command.spawn() {
+                let _ = child.wait().await;
+            }
+            let _ = sender.send(ChildEvent::HookDone);
+        });
+    }
+}
+
+/// `HA_<field>` for every text field (resources spec 5.2). Names and values come from the
+/// network: only plain names are taken, and no line breaks.
+fn hook_variables(message: &Message) -> Vec<(String, String)> {
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    message
+        .fields()
+        .iter()
+        .filter(|Field { name, .. }| !name.is_empty() && plain(name))
+        .filter_map(|Field { name, value }| match value {
+            Value::Text(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+                Some((format!("HA_{name}"), clean))
+            }
+            _ => None,
+        })
+        .take(HOOK_FIELDS_MAX)
+        .collect()
+}
+
+async fn run_job(
+    work: Job,
+    environment: &[(String, String)],
+    sender: &mpsc::UnboundedSender<ChildEvent>,
+) -> JobOutcome {
+    let verb = match work {
+        Job::Acquire(_) => "acquire",
+        Job::Release(_) => "release",
+        Job::ReleaseActive(_) => "release-active",
+        Job::Announce(_) => "announce",
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
+        command.stdout(Stdio::piped());
+        if let Ok(mut child) = command.spawn() {
+            if let Some(outcome) = follow(&mut child, sender).await {
+                // The word is said; the process itself is reaped when it ends.
+                tokio::spawn(async move {
+                    let _ = child.wait().await;
+                });
+                return outcome;
+            }
+        }
+        let release = matches!(work, Job::Release(_) | Job::ReleaseActive(_));
+        if !release || tries >= RELEASE_TRIES {
+            return without_outcome(work);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A child that died without a word: what it should have started counts as failed, what it should
+/// have stopped may still be active.
+fn without_outcome(work: Job) -> JobOutcome {
+    match work {
+        Job::Acquire(set) => JobOutcome { start_failed: set, stop_failed: ResourceSet::NONE },
+        Job::Release(set) | Job::ReleaseActive(set) => {
+            JobOutcome { start_failed: ResourceSet::NONE, stop_failed: set }
+        }
+        Job::Announce(_) => JobOutcome::default(),
+    }
+}
+
+/// Passes report lines on until the outcome; `None` when the child ended without one.
+async fn follow(child: &mut Child, sender: &mpsc::UnboundedSender<ChildEvent>) -> Option<JobOutcome> {
+    let mut reader = BufReader::new(child.stdout.take()?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut reader).take(LINE_MAX_BYTES).read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(1..)) {
+            let _ = child.wait().await;
+            return None;
+        }
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if let Some(outcome) = parse_outcome(&text) {
+            return Some(outcome);
+        }
+        let _ = sender.send(ChildEvent::Report { line: text });
+    }
+}
+
+fn parse_outcome(line: &str) -> Option<JobOutcome> {
+    let mut words = line.strip_prefix("outcome ")?.split(' ');
+    let mut set = |name: &str| words.next()?.strip_prefix(name)?.parse::<ResourceSet>().ok();
+    let start_failed = set("start-failed=")?;
+    let stop_failed = set("stop-failed=")?;
+    Some(JobOutcome { start_failed, stop_failed })
+}
+
+/// This program under an applet's name. `/proc/self/exe` is still right after an upgrade replaced
+/// the file.
+fn applet(name: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(PathBuf::from("/proc/self/exe"));
+    command
+        .arg0(name)
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_read_strictly() {
+        let good = parse_outcome("outcome start-failed=local stop-failed=none");
+        assert_eq!(
+            good,
+            Some(JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE })
+        );
+        for bad in [
+            "outcome",
+            "outcome start-failed=x stop-failed=none",
+            "outcome stop-failed=none",
+            "group a begin",
+        ] {
+            assert_eq!(parse_outcome(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables_come_only_from_plain_names() {
+        let message = Message::new("status").with("st", "dead\nX=1").with("LD PRELOAD", "x").with("a-b", "y");
+        let variables = hook_variables(&message);
+        let expected = [("HA_t", "status"), ("HA_st", "deadX=1")];
+        assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,0 +1,423 @@
+//! The one loop: inputs into the cluster, its outputs into effects.
+//!
+//! The only place that knows both sides. It touches no disk, resolves no name, and waits for
+//! nothing but news.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::time::Instant;
+
+use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
+use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::Cluster;
+use crate::config::settings as config;
+use crate::config::Configuration;
+use crate::ipc::requests::{CommandRequest, Parameters};
+use crate::ipc::server::{ClientEvent, ClientId, Demand, Server};
+use crate::log::Logger;
+use crate::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
+use crate::sys::time::{monotonic_ms, unix_time_s};
+use crate::types::{AuthKeys, Generation, LogLevel, NodeName, ResourceSet, Uuid};
+use crate::wire::message::Message;
+use crate::wire::{self, WireFormat};
+
+use super::children::{ChildEvent, Children};
+use super::command_line::LEGACY_VERSION;
+use super::environment::child_environment;
+use super::groups::Groups;
+use super::layout::Layout;
+use super::packets::BadPackets;
+use super::reload::{Change, Reload};
+
+/// Requests of clients that may wait for the cluster's answer.
+const REQUESTS_MAX: usize = 64;
+/// Packets read in one go before timers are looked at: a flood must not keep our own beat back.
+const PENDING_MAX: usize = 1000;
+/// How often the load average is read for the `ld` field, milliseconds.
+const LOAD_EVERY_MS: u64 = 1000;
+
+/// Everything a run needs, checked and decided.
+pub struct Plan {
+    /// Paths.
+    pub layout: Layout,
+    /// This node.
+    pub local: NodeName,
+    /// The three files.
+    pub configuration: Configuration,
+    /// This run's number, on disk already.
+    pub generation: Generation,
+    /// This node's identity.
+    pub uuid: Uuid,
+    /// `false` with `-M`.
+    pub manage_resources: bool,
+    /// What an earlier life left active.
+    pub resume: Option<ResourceSet>,
+    /// `-f`: an interrupt from the terminal is a graceful stop.
+    pub foreground: bool,
+}
+
+/// Runs until the cluster says how it ends.
+///
+/// # Errors
+/// The runtime, the signal handlers or the client socket could not be set up.
+pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let mut driver = Driver::new(plan, logger)?;
+        let reason = driver.serve().await;
+        driver.logger.log_all(driver.media.close());
+        Ok(reason)
+    })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    louder: Signal,
+    quieter: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            louder: signal(SignalKind::user_defined1())?,
+            quieter: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.hang_up.recv() => SignalKind::hangup(),
+            _ = self.louder.recv() => SignalKind::user_defined1(),
+            _ = self.quieter.recv() => SignalKind::user_defined2(),
+        }
+    }
+}
+
+struct Driver {
+    cluster: Cluster,
+    media: MediaSet,
+    server: Server,
+    children: Children,
+    groups: Groups,
+    parameters: Parameters,
+    keys: AuthKeys,
+    format: WireFormat,
+    bad_packets: BadPackets,
+    reload: Reload,
+    signals: Signals,
+    logger: Logger,
+    foreground: bool,
+    debug_level: u8,
+    requests: Vec<(RequestId, ClientId)>,
+    last_request: u64,
+    clients_paused: bool,
+    load_due_ms: u64,
+    exit: Option<ExitReason>,
+}
+
+impl Driver {
+    fn new(plan: Plan, logger: Logger) -> io::Result<Self> {
+        let ha_cf = &plan.configuration.ha_cf;
+        let resources = &plan.configuration.resources;
+        let mut media =
+            MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
+        logger.log_all(media.take_events());
+        let server = Server::bind(&plan.layout.register_socket())?;
+        let environment = child_environment(ha_cf, &plan.local, &plan.layout);
+        let mut cluster = Cluster::new(cluster_settings(&plan), now());
+        let digest = Input::ResourcesDigest(resources.digest());
+        cluster.handle(now(), digest);
+        Ok(Self {
+            media,
+            children: Children::new(environment),
+            groups: Groups::new(resources, &plan.local),
+            parameters: parameters(ha_cf, server.directory_gid()),
+            server,
+            keys: plan.configuration.auth_keys.clone(),
+            format: wire_format(ha_cf),
+            bad_packets: BadPackets::new(ha_cf.log_bad_packets),
+            reload: Reload::new(&plan.layout),
+            signals: Signals::new()?,
+            foreground: plan.foreground,
+            debug_level: ha_cf.log.debug_level,
+            cluster,
+            logger,
+            requests: Vec::new(),
+            last_request: 0,
+            clients_paused: false,
+            load_due_ms: 0,
+            exit: None,
+        })
+    }
+
+    async fn serve(&mut self) -> ExitReason {
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
+        self.refresh_load();
+        self.feed(Input::Start);
+        loop {
+            if let Some(reason) = self.exit {
+                return reason;
+            }
+            let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.load_due_ms);
+            let pause = Duration::from_millis(due.saturating_sub(monotonic_ms()).min(3_600_000));
+            tokio::select! {
+                biased;
+                received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
+                kind = self.signals.next() => self.signal(kind),
+                event = self.children.next() => self.child(event),
+                change = self.reload.next() => self.reloaded(change),
+                event = self.server.next() => self.client(event),
+                () = tokio::time::sleep_until(Instant::now() + pause) => {}
+            }
+            // After a pause of ours everything that waits in the sockets is read before any timer
+            // is looked at: it may say that we are not what we were.
+            for _ in 0..PENDING_MAX {
+                let Some(received) = self.media.try_receive(&mut buffer) else {
+                    break;
+                };
+                self.packet(&received, &buffer);
+            }
+            self.on_time();
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now_ms = monotonic_ms();
+        if now_ms >= self.load_due_ms {
+            self.refresh_load();
+        }
+        self.media.maintain(now_ms);
+        if self.cluster.next_timeout_ms().is_some_and(|due| now_ms >= due) {
+            self.feed(Input::Tick);
+        }
+        self.logger.log_all(self.media.take_events());
+    }
+
+    fn refresh_load(&mut self) {
+        self.load_due_ms = monotonic_ms() + LOAD_EVERY_MS;
+        // A file of the kernel, not of a disk.
+        if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
+            self.feed(Input::LoadAverage(text.trim_end().to_owned()));
+        }
+    }
+
+    // ---- inputs --------------------------------------------------------------------------
+
+    fn packet(&mut self, received: &Received, buffer: &[u8]) {
+        let link = &received.link;
+        match wire::decode_datagram(&buffer[..received.length], &self.keys) {
+            Ok(datagram) => self.feed(Input::Packet {
+                link: link.clone(),
+                key_index: datagram.key_index,
+                message: datagram.message,
+            }),
+            Err(error) => {
+                for (level, text) in self.bad_packets.note(link, &error, monotonic_ms()) {
+                    self.logger.log(level, &text);
+                }
+            }
+        }
+    }
+
+    fn signal(&mut self, kind: SignalKind) {
+        if kind == SignalKind::terminate() || (kind == SignalKind::interrupt() && self.foreground) {
+            self.command_of_ours(Command::Shutdown);
+        } else if kind == SignalKind::hangup() {
+            self.logger.reopen();
+            self.reload.begin();
+        } else if kind == SignalKind::user_defined1() {
+            self.change_debug(self.debug_level.saturating_add(1));
+        } else if kind == SignalKind::user_defined2() {
+            self.change_debug(self.debug_level.saturating_sub(1));
+        }
+    }
+
+    fn change_debug(&mut self, level: u8) {
+        self.debug_level = level;
+        crate::log::set_debug_level(level);
+        let text = format!("debug now set to {level} [pid {}]", std::process::id());
+        self.logger.log(LogLevel::Debug, &text);
+    }
+
+    /// Whatever SIGHUP found (messaging spec 7.3). The files were read elsewhere.
+    fn reloaded(&mut self, change: Change) {
+        match change {
+            Change::Nothing => self.logger.log(LogLevel::Info, "Configuration unchanged."),
+            Change::Keys(keys) => {
+                self.logger.log(LogLevel::Info, "Rereading authentication file.");
+                self.keys = keys;
+            }
+            Change::Settings => self.command_of_ours(Command::QuickRestart),
+            Change::Broken(text) => {
+                self.logger.log(LogLevel::Error, &format!("{text}: what runs goes on unchanged"));
+            }
+        }
+    }
+
+    fn child(&mut self, event: ChildEvent) {
+        match event {
+            ChildEvent::Report { line } => self.groups.report(&line),
+            ChildEvent::Done { job, outcome } => self.feed(Input::JobDone { job, outcome }),
+            ChildEvent::HookDone => {}
+        }
+    }
+
+    fn client(&mut self, event: ClientEvent) {
+        let ClientEvent::Request { client, message } = event else {
+            return;
+        };
+        let mut view = self.cluster.view(now());
+        self.groups.add_to(&mut view);
+        self.bad_packets.add_to(&mut view);
+        match self.server.handle(client, &message, &view, &self.parameters) {
+            Some(Demand::Command(request)) => self.command_of_client(client, request),
+            Some(Demand::ClusterMessage(message)) if !self.clients_paused => {
+                self.feed(Input::LocalMessage(message))
+            }
+            // Named clients are refused at signon in this release, so no other demand can come.
+            Some(_) | None => {}
+        }
+    }
+
+    fn command_of_client(&mut self, client: ClientId, request: CommandRequest) {
+        if self.requests.len() >= REQUESTS_MAX {
+            self.server.finish_command(client, Err("too many requests are waiting; nothing was changed"));
+            return;
+        }
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.requests.push((id, client));
+        let command = match request {
+            CommandRequest::Standby(set) => Command::Standby(set),
+            CommandRequest::Takeover(set) => Command::Takeover(set),
+        };
+        self.feed(Input::Command { request: id, command });
+    }
+
+    fn command_of_ours(&mut self, command: Command) {
+        self.last_request += 1;
+        self.feed(Input::Command { request: RequestId(self.last_request), command });
+    }
+
+    // ---- outputs -------------------------------------------------------------------------
+
+    fn feed(&mut self, input: Input) {
+        self.cluster.handle(now(), input);
+        while let Some(output) = self.cluster.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { message, key_index } => self.send(&message, key_index),
+            Output::RunJob { job, work, .. } => self.children.run(job, work),
+            Output::Hook { kind, message } => {
+                if !self.children.hook(&kind, &message) {
+                    self.logger
+                        .log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
+                }
+            }
+            Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
+            Output::Reply { request, answer } => self.reply(request, &answer),
+            Output::Log { level, text } => self.logger.log(level, &text),
+            Output::ClientsPaused(paused) => self.clients_paused = paused,
+            Output::Beat => {}
+            Output::Exit(reason) => self.exit = Some(reason),
+        }
+    }
+
+    fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
+            Ok(bytes) => {
+                self.media.send(&bytes, monotonic_ms());
+            }
+            Err(error) => {
+                self.logger
+                    .log(LogLevel::Error, &format!("a {} message was not sent: {error}", message.kind()));
+            }
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, answer: &Answer) {
+        let Some(position) = self.requests.iter().position(|(id, _)| *id == request) else {
+            return;
+        };
+        let (_, client) = self.requests.swap_remove(position);
+        match answer {
+            Answer::Accepted => self.server.finish_command(client, Ok(())),
+            Answer::Refused(why) => self.server.finish_command(client, Err(why)),
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { monotonic_ms: monotonic_ms(), wall_s: u64::try_from(unix_time_s()).unwrap_or(1) }
+}
+
+fn cluster_settings(plan: &Plan) -> ClusterSettings {
+    let ha_cf = &plan.configuration.ha_cf;
+    let mut links = Vec::new();
+    for link in ha_cf.media.iter().filter_map(config::MediumConfig::link) {
+        if !links.contains(&link) {
+            links.push(link);
+        }
+    }
+    let local_keys = plan.configuration.resources.local_keys(&plan.local).map(str::to_owned).collect();
+    ClusterSettings {
+        local: plan.local.clone(),
+        uuid: plan.uuid,
+        generation: plan.generation,
+        process_id: std::process::id(),
+        nodes: ha_cf.nodes.clone(),
+        links,
+        keepalive_ms: ha_cf.keepalive_ms,
+        dead_time_ms: ha_cf.dead_time_ms,
+        warn_time_ms: ha_cf.warn_time_ms,
+        init_dead_ms: ha_cf.init_dead_ms,
+        hop_fudge: ha_cf.hop_fudge,
+        auto_failback: ha_cf.auto_failback,
+        max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
+        manage_resources: plan.manage_resources,
+        local_keys,
+        resume: plan.resume,
+        random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
+        faults: Faults::default(),
+    }
+}
+
+fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
+    let haclient = nix::unistd::Group::from_name("haclient").ok().flatten().map(|group| group.gid.as_raw());
+    Parameters {
+        recorded: ha_cf.recorded.clone(),
+        dead_time_ms: ha_cf.dead_time_ms,
+        keepalive_ms: ha_cf.keepalive_ms,
+        version_text: LEGACY_VERSION.to_owned(),
+        log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
+        pid: std::process::id(),
+        api_auth: crate::ipc::requests::default_api_auth(haclient),
+        command_gid: Some(command_gid),
+        ask_peers: false,
+    }
+}
+
+fn wire_format(ha_cf: &config::HaCf) -> WireFormat {
+    let compressor = match ha_cf.compression {
+        config::Compression::Zlib => wire::Compressor::Zlib,
+        config::Compression::Bzip2 => wire::Compressor::Bzip2,
+    };
+    let threshold = usize::try_from(ha_cf.compression_threshold_kib).unwrap_or(2) * 1024;
+    WireFormat {
+        inner_auth: ha_cf.message_format == config::MessageFormat::Classic,
+        compression: ha_cf.traditional_compression.then_some((compressor, threshold)),
+    }
+}

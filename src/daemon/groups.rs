@@ -1,0 +1,106 @@
+//! The groups of haresources with the last known state of each resource, for the status.
+
+use crate::cluster::view::{ClusterView, GroupView, ResourceView};
+use crate::config::haresources::HaResources;
+use crate::types::NodeName;
+
+/// What children reported of the groups so far.
+pub struct Groups {
+    groups: Vec<GroupView>,
+}
+
+impl Groups {
+    /// All groups, nothing known of them yet.
+    pub fn new(resources: &HaResources, local: &NodeName) -> Self {
+        let groups = resources
+            .groups
+            .iter()
+            .map(|group| GroupView {
+                key: group.key().to_owned(),
+                node: group.node.to_string(),
+                set: if group.node == *local { "local" } else { "foreign" }.to_owned(),
+                holder: String::new(),
+                resources: group
+                    .resources
+                    .iter()
+                    .map(|resource| ResourceView { word: resource.word.clone(), state: "unknown".to_owned() })
+                    .collect(),
+            })
+            .collect();
+        Self { groups }
+    }
+
+    /// Takes a progress line of a job: `resource KEY INDEX WORD active|inactive|failed`. Others
+    /// and unknown ones change nothing.
+    pub fn report(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["resource", key, index, _, state] = words[..] else {
+            return;
+        };
+        let state = match state {
+            "active" => "running",
+            "inactive" => "stopped",
+            "failed" => "failed",
+            "starting" | "stopping" => state,
+            _ => return,
+        };
+        let resource = self
+            .groups
+            .iter_mut()
+            .find(|group| group.key == key)
+            .and_then(|group| group.resources.get_mut(index.parse::<usize>().ok()?));
+        if let Some(resource) = resource {
+            state.clone_into(&mut resource.state);
+        }
+    }
+
+    /// Adds the groups to a view: who holds each follows from the claims.
+    pub fn add_to(&self, view: &mut ClusterView) {
+        let claims: Vec<(String, String)> =
+            view.nodes.iter().map(|node| (node.name.clone(), node.holding.clone())).collect();
+        view.groups = self
+            .groups
+            .iter()
+            .map(|group| {
+                let holder = claims.iter().find(|(name, holding)| {
+                    let set = if *name == group.node { "local" } else { "foreign" };
+                    holding == "all" || holding == set
+                });
+                let holder = holder.map(|(name, _)| name.clone()).unwrap_or_default();
+                GroupView { holder, ..group.clone() }
+            })
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::view::NodeView;
+
+    #[test]
+    fn reports_and_claims_meet_in_the_view() {
+        let group = GroupView {
+            key: "10.0.0.1".to_owned(),
+            node: "node2".to_owned(),
+            resources: vec![ResourceView { word: "10.0.0.1".to_owned(), state: "unknown".to_owned() }],
+            ..GroupView::default()
+        };
+        let mut groups = Groups { groups: vec![group] };
+        groups.report("resource 10.0.0.1 0 10.0.0.1 active");
+        groups.report("resource 10.0.0.1 7 10.0.0.1 failed");
+        groups.report("resource 10.0.0.1 0 10.0.0.1 nonsense");
+        let node = |name: &str, holding: &str| NodeView {
+            name: name.to_owned(),
+            holding: holding.to_owned(),
+            ..NodeView::default()
+        };
+        let mut view = ClusterView {
+            nodes: vec![node("node1", "all"), node("node2", "none")],
+            ..ClusterView::default()
+        };
+        groups.add_to(&mut view);
+        assert_eq!(view.groups[0].holder, "node1");
+        assert_eq!(view.groups[0].resources[0].state, "running");
+    }
+}

@@ -1,0 +1,320 @@
+//! The bytes of route netlink: building requests, taking answers apart. No system calls.
+//!
+//! Layouts: linux/netlink.h, linux/rtnetlink.h (rtnetlink(7)), as they are since 2.6. Numbers are
+//! in the machine's byte order, IPv4 addresses in network order. Unknown attributes are passed
+//! over; lengths that do not fit end the reading of a message, never anything worse.
+
+use std::net::Ipv4Addr;
+
+use super::netlink::{Address, Link, Route};
+
+/// Message types and flags (linux/netlink.h, linux/rtnetlink.h).
+pub(super) mod number {
+    pub(crate) const NLMSG_ERROR: u16 = 2;
+    pub(crate) const NLMSG_DONE: u16 = 3;
+    pub(crate) const RTM_NEWLINK: u16 = 16;
+    pub(crate) const RTM_GETLINK: u16 = 18;
+    pub(crate) const RTM_NEWADDR: u16 = 20;
+    pub(crate) const RTM_DELADDR: u16 = 21;
+    pub(crate) const RTM_GETADDR: u16 = 22;
+    pub(crate) const RTM_NEWROUTE: u16 = 24;
+    pub(crate) const RTM_DELROUTE: u16 = 25;
+    pub(crate) const RTM_GETROUTE: u16 = 26;
+
+    pub(crate) const NLM_F_REQUEST: u16 = 0x1;
+    pub(crate) const NLM_F_ACK: u16 = 0x4;
+    pub(crate) const NLM_F_DUMP: u16 = 0x300;
+    pub(crate) const NLM_F_EXCL: u16 = 0x200;
+    pub(crate) const NLM_F_CREATE: u16 = 0x400;
+
+    pub(crate) const IFLA_ADDRESS: u16 = 1;
+    pub(crate) const IFLA_BROADCAST: u16 = 2;
+    pub(crate) const IFLA_IFNAME: u16 = 3;
+
+    pub(crate) const IFA_ADDRESS: u16 = 1;
+    pub(crate) const IFA_LOCAL: u16 = 2;
+    pub(crate) const IFA_LABEL: u16 = 3;
+    pub(crate) const IFA_BROADCAST: u16 = 4;
+    pub(crate) const IFA_CACHEINFO: u16 = 6;
+    pub(crate) const IFA_FLAGS: u16 = 8;
+
+    pub(crate) const RTA_DST: u16 = 1;
+    pub(crate) const RTA_OIF: u16 = 4;
+    pub(crate) const RTA_PRIORITY: u16 = 6;
+    pub(crate) const RTA_PREFSRC: u16 = 7;
+    pub(crate) const RTA_TABLE: u16 = 15;
+
+    pub(crate) const RT_SCOPE_NOWHERE: u8 = 255;
+}
+use number::*;
+
+/// Bytes of `struct nlmsghdr`.
+const HEADER_BYTES: usize = 16;
+/// `NLA_TYPE_MASK`: the two upper bits of an attribute's type are flags.
+const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
+const AF_INET: u8 = libc::AF_INET as u8;
+
+/// A request under construction, or several behind each other: the kernel takes them in order.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Builder {
+    /// Begins a message; `fixed` is the structure behind the header.
+    pub(super) fn message(&mut self, kind: u16, flags: u16, sequence: u32, fixed: &[u8]) -> &mut Self {
+        self.start = self.bytes.len();
+        self.bytes.extend_from_slice(&0_u32.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+        self.bytes.extend_from_slice(&sequence.to_ne_bytes());
+        self.bytes.extend_from_slice(&0_u32.to_ne_bytes());
+        self.bytes.extend_from_slice(fixed);
+        self.finish()
+    }
+
+    /// Adds an attribute to the last message. Values are short (names, addresses).
+    pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+        let length = (4 + value.len()) as u16;
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value);
+        self.finish()
+    }
+
+    /// Everything built so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Pads to four bytes and writes the last message's length.
+    fn finish(&mut self) -> &mut Self {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let length = (self.bytes.len() - self.start) as u32;
+        self.bytes[self.start..self.start + 4].copy_from_slice(&length.to_ne_bytes());
+        self
+    }
+}
+
+/// `struct ifaddrmsg` for an IPv4 address.
+pub(super) fn address_header(prefix: u8, flags: u8, scope: u8, interface: u32) -> [u8; 8] {
+    let index = interface.to_ne_bytes();
+    [AF_INET, prefix, flags, scope, index[0], index[1], index[2], index[3]]
+}
+
+/// `struct ifinfomsg`.
+pub(super) fn link_header(interface: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&interface.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+/// `struct rtmsg` for IPv4.
+pub(super) fn route_header(prefix: u8, table: u8, scope: u8) -> [u8; 12] {
+    [AF_INET, prefix, 0, 0, table, 0, scope, 0, 0, 0, 0, 0]
+}
+
+/// One received message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received<'a> {
+    pub(super) kind: u16,
+    pub(super) sequence: u32,
+    pub(super) body: &'a [u8],
+}
+
+/// The messages in a datagram; ends at the first length that does not fit.
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Received<'_>> {
+    std::iter::from_fn(move || {
+        let length = number_u32(bytes, 0)? as usize;
+        if length < HEADER_BYTES || length > bytes.len() {
+            return None;
+        }
+        let message = Received {
+            kind: number_u16(bytes, 4)?,
+            sequence: number_u32(bytes, 8)?,
+            body: &bytes[HEADER_BYTES..length],
+        };
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// The error number in an NLMSG_ERROR (0 is an acknowledgement) or NLMSG_DONE; absent counts as 0.
+pub(super) fn error_number(body: &[u8]) -> i32 {
+    number_u32(body, 0).map_or(0, |value| (value as i32).checked_neg().unwrap_or(i32::MAX))
+}
+
+/// Reads an RTM_NEWLINK. `None` when it has no name or is cut short.
+pub(super) fn parse_link(body: &[u8]) -> Option<Link> {
+    let mut link = Link {
+        index: number_u32(body, 4)?,
+        hardware_type: number_u16(body, 2)?,
+        flags: number_u32(body, 8)?,
+        ..Link::default()
+    };
+    for (kind, value) in attributes(body.get(16..)?) {
+        match kind {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.address = value.to_vec(),
+            IFLA_BROADCAST => link.broadcast = value.to_vec(),
+            _ => (),
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+/// Reads an RTM_NEWADDR. `None` when it is no IPv4 address or is cut short.
+pub(super) fn parse_address(body: &[u8]) -> Option<Address> {
+    let (family, prefix) = (*body.first()?, *body.get(1)?);
+    if family != AF_INET || prefix > 32 {
+        return None;
+    }
+    let (mut local, mut peer) = (None, None);
+    let mut address = Address {
+        prefix,
+        scope: *body.get(3)?,
+        interface: number_u32(body, 4)?,
+        secondary: body.get(2)? & libc::IFA_F_SECONDARY as u8 != 0,
+        ..Address::new(0, Ipv4Addr::UNSPECIFIED, 0)
+    };
+    for (kind, value) in attributes(body.get(8..)?) {
+        match kind {
+            IFA_LOCAL => local = ipv4(value),
+            IFA_ADDRESS => peer = ipv4(value),
+            IFA_BROADCAST => address.broadcast = ipv4(value),
+            IFA_LABEL => address.label = Some(text(value)).filter(|label| !label.is_empty()),
+            IFA_FLAGS => address.extended_flags = number_u32(value, 0),
+            IFA_CACHEINFO => address.lifetime = lifetime(value),
+            _ => (),
+        }
+    }
+    address.local = local.or(peer)?;
+    address.peer = peer.filter(|peer| *peer != address.local);
+    Some(address)
+}
+
+/// Reads an RTM_NEWROUTE. `None` when it is no IPv4 route or is cut short.
+pub(super) fn parse_route(body: &[u8]) -> Option<Route> {
+    let (family, prefix) = (*body.first()?, *body.get(1)?);
+    if family != AF_INET || prefix > 32 {
+        return None;
+    }
+    let mut route = Route {
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix,
+        table: u32::from(*body.get(4)?),
+        scope: *body.get(6)?,
+        kind: *body.get(7)?,
+        interface: None,
+        source: None,
+        metric: 0,
+    };
+    for (kind, value) in attributes(body.get(12..)?) {
+        match kind {
+            RTA_DST => route.destination = ipv4(value)?,
+            RTA_OIF => route.interface = number_u32(value, 0),
+            RTA_PREFSRC => route.source = ipv4(value),
+            RTA_PRIORITY => route.metric = number_u32(value, 0).unwrap_or(0),
+            RTA_TABLE => route.table = number_u32(value, 0).unwrap_or(route.table),
+            _ => (),
+        }
+    }
+    Some(route)
+}
+
+/// Preferred and valid life time in seconds, when the address does not live for ever.
+fn lifetime(cache_info: &[u8]) -> Option<[u32; 2]> {
+    let lifetime = [number_u32(cache_info, 0)?, number_u32(cache_info, 4)?];
+    (lifetime != [u32::MAX, u32::MAX]).then_some(lifetime)
+}
+
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(number_u16(bytes, 0)?);
+        let kind = number_u16(bytes, 2)? & ATTRIBUTE_TYPE_MASK;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+}
+
+fn number_u16(bytes: &[u8], offset: usize) -> Option<u16> {
+    bytes.get(offset..offset + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}
+
+fn number_u32(bytes: &[u8], offset: usize) -> Option<u32> {
+    bytes.get(offset..offset + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address_message() -> Vec<u8> {
+        let mut builder = Builder::default();
+        builder
+            .message(RTM_NEWADDR, 0, 7, &address_header(24, 0, 0, 3))
+            .attribute(IFA_LOCAL, &[10, 0, 0, 1])
+            .attribute(IFA_ADDRESS, &[10, 0, 0, 1])
+            .attribute(999, b"of a later kernel")
+            .attribute(IFA_LABEL, b"eth0:0\0")
+            .attribute(IFA_BROADCAST, &[10, 0, 0, 255]);
+        builder.bytes().to_vec()
+    }
+
+    #[test]
+    fn what_is_built_is_read_again_and_unknown_attributes_are_passed_over() {
+        let bytes = address_message();
+        let message = messages(&bytes).next().unwrap();
+        assert_eq!((message.kind, message.sequence), (RTM_NEWADDR, 7));
+        let address = parse_address(message.body).unwrap();
+        assert_eq!(address.local, Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!((address.prefix, address.interface), (24, 3));
+        assert_eq!(address.label.as_deref(), Some("eth0:0"));
+        assert_eq!(address.broadcast, Some(Ipv4Addr::new(10, 0, 0, 255)));
+        assert_eq!(address.peer, None);
+    }
+
+    #[test]
+    fn messages_cut_anywhere_do_no_harm() {
+        let bytes = address_message();
+        for end in 0..bytes.len() {
+            assert_eq!(messages(&bytes[..end]).count(), 0);
+            let _ = parse_address(bytes.get(16..end).unwrap_or_default());
+        }
+        let mut zero_length = bytes.clone();
+        zero_length[..4].fill(0);
+        assert_eq!(messages(&zero_length).count(), 0);
+    }
+
+    #[test]
+    fn prefixes_out_of_range_are_refused() {
+        let mut bytes = address_message();
+        bytes[17] = 33;
+        assert_eq!(parse_address(&bytes[16..]), None);
+        assert_eq!(parse_route(&bytes[16..]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for message in messages(&bytes).chain([Received { kind: 0, sequence: 0, body: &bytes }]) {
+                let _ = (parse_link(message.body), parse_address(message.body), parse_route(message.body));
+                let _ = error_number(message.body);
+            }
+        }
+    }
+}

@@ -1,0 +1,691 @@
+//! IPaddr and IPaddr2: an IPv4 address on an interface, announced by ARP.
+//!
+//! Texts and rules of IPaddr2 in its CentOS 6 and 7 generation (agents spec 2.3, 2.5), where
+//! IPaddr is a link to it. The work is done over netlink; the first announcement is on the wire
+//! before start returns.
+//!
+//! What differs, on purpose: `status` and `stop` look for the address itself before they ask any
+//! route, so they find it when its route is gone; secondaries of a removed primary are put back.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::net::announce::{self, Repeats};
+use crate::net::arp;
+use crate::net::interface::{self, Checked, FindError, Found, Wanted};
+use crate::net::netlink::{Address, Change, Link, Netlink, NetlinkError, SCOPE_HOST, SCOPE_LINK};
+use crate::net::ping;
+
+use super::{Action, Agent, Context, ExitCode, Parameter, Parameters};
+
+/// The agent of an address alone in haresources.
+pub const IPADDR: Agent = Agent {
+    name: "IPaddr",
+    summary: "An IPv4 address that moves between nodes",
+    description: DESCRIPTION,
+    usage_words: "<ip-address>",
+    usage_code: 1,
+    parameters: PARAMETERS,
+    from_arguments: |arguments| from_arguments("IPaddr", "0", arguments),
+    run,
+    announce: Some(announce_again),
+    class_monitor: Some(ping_it),
+};
+
+/// The same; with the positional form it takes a conflicting loopback address away (LVS).
+pub const IPADDR2: Agent = Agent {
+    name: "IPaddr2",
+    usage_words: "ip-address[/netmaskbits[/interface[:label][/broadcast]]]",
+    usage_code: 0,
+    from_arguments: |arguments| from_arguments("IPaddr2", "1", arguments),
+    class_monitor: None,
+    ..IPADDR
+};
+
+const DESCRIPTION: &str = "Adds an IPv4 address to a network interface and removes it again. When the \
+address comes up, its new place is announced to the neighbours by ARP, at once and then several times \
+more in the background.";
+
+const PARAMETERS: &[Parameter] = &[
+    parameter("ip", "string", None, "Address", "The IPv4 address, four numbers with dots."),
+    parameter(
+        "nic",
+        "string",
+        None,
+        "Interface",
+        "Name of the interface, eth0 for instance; a label may follow a colon. Without it the routing table \
+         decides.",
+    ),
+    parameter(
+        "cidr_netmask",
+        "string",
+        None,
+        "Netmask",
+        "Length of the network's prefix, 24 for instance, or four numbers with dots. Without it the routing \
+         table decides.",
+    ),
+    parameter("netmask", "string", None, "Netmask (old name)", "Another name of cidr_netmask."),
+    parameter(
+        "broadcast",
+        "string",
+        None,
+        "Broadcast address",
+        "Broadcast address of the network. Without it that of the interface's own address in the network is \
+         taken.",
+    ),
+    parameter("iflabel", "string", None, "Label", "Label of the address, shown behind the interface's name."),
+    parameter(
+        "lvs_support",
+        "boolean",
+        Some("false"),
+        "Move away from loopback",
+        "Takes the address away from a loopback interface that carries it for LVS direct routing, and puts \
+         it back there on stop.",
+    ),
+    parameter("arp_interval", "integer", Some("200"), "ARP interval", "Milliseconds between announcements."),
+    parameter("arp_count", "integer", Some("5"), "ARP count", "Number of announcements."),
+    parameter(
+        "arp_bg",
+        "boolean",
+        Some("true"),
+        "Announce in background",
+        "Whether start returns after the first announcement instead of waiting for the last.",
+    ),
+    parameter(
+        "arp_sender",
+        "string",
+        Some("auto"),
+        "ARP sender",
+        "Accepted as auto, send_arp, ipoibarping, iputils_arping or libnet_arping; all mean the built-in one.",
+    ),
+    parameter(
+        "flush_routes",
+        "boolean",
+        Some("false"),
+        "Flush the route cache",
+        "Whether stop empties the route cache of kernels before 3.6.",
+    ),
+    parameter(
+        "run_arping",
+        "boolean",
+        Some("false"),
+        "Ask before start",
+        "Whether start asks the network for three seconds if somebody has the address, and fails then.",
+    ),
+    parameter(
+        "unique_clone_address",
+        "boolean",
+        Some("false"),
+        "Not supported",
+        "Must be false: clones are not supported.",
+    ),
+    parameter("clusterip_hash", "string", None, "Not supported", "Must be absent: CLUSTERIP is not supported."),
+    parameter("mac", "string", None, "Not supported", "Must be absent: CLUSTERIP is not supported."),
+    parameter(
+        "network_namespace",
+        "string",
+        None,
+        "Not supported",
+        "Must be absent: network namespaces are not supported.",
+    ),
+];
+
+const fn parameter(
+    name: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    summary: &'static str,
+    description: &'static str,
+) -> Parameter {
+    // Only the address itself must be given; no other name has this length and start.
+    let bytes = name.as_bytes();
+    let required = bytes.len() == 2 && bytes[0] == b'i' && bytes[1] == b'p';
+    Parameter { name, required, kind, default, summary, description }
+}
+
+/// Longest label or interface name (IFNAMSIZ without its end mark).
+const LABEL_MAX_BYTES: usize = 15;
+/// How long `run_arping` asks.
+const DUPLICATE_CHECK: Duration = Duration::from_secs(3);
+/// `monitor` of the heartbeat class: number of echo requests and time for each answer.
+const PINGS: u16 = 3;
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn run(context: &Context, action: Action) -> ExitCode {
+    let agent = match IpAddr::from_context(context, action) {
+        Ok(agent) => agent,
+        Err(code) => return code,
+    };
+    let result = match action {
+        Action::Start => agent.start(),
+        Action::Stop => agent.stop(),
+        Action::ValidateAll => agent.validate(),
+        _ => agent.status(context.print && action == Action::Status),
+    };
+    result.unwrap_or_else(|code| code)
+}
+
+/// `ip[/bits[/nic[:label][/broadcast]]]` or `ip/bits/broadcast` (agents spec 2.3).
+fn from_arguments(name: &str, lvs_support: &str, arguments: &[&str]) -> Option<(String, Parameters)> {
+    let [argument] = arguments else { return None };
+    let mut parameters = Parameters::default();
+    parameters.set("lvs_support", lvs_support);
+    let (ip, rest) = argument.split_once('/').unwrap_or((argument, ""));
+    parameters.set("ip", ip);
+    let mut fields = rest.trim_start_matches('/').split('/');
+    parameters.set("cidr_netmask", fields.next().unwrap_or(""));
+    let third = fields.next().unwrap_or("");
+    if third.starts_with(|first: char| first.is_ascii_digit()) {
+        parameters.set("broadcast", third);
+    } else {
+        parameters.set("nic", third);
+        parameters.set("broadcast", fields.next().filter(|_| !third.is_empty()).unwrap_or(""));
+    }
+    Some((format!("{name}_{ip}"), parameters))
+}
+
+/// One address with its checked parameters.
+struct IpAddr<'a> {
+    context: &'a Context,
+    wanted: Wanted,
+    checked: Checked,
+    label: Option<String>,
+    repeats: Repeats,
+    in_background: bool,
+    loopback_file: PathBuf,
+}
+
+impl<'a> IpAddr<'a> {
+    /// Checks the parameters. The error is what the action exits with.
+    fn from_context(context: &'a Context, action: Action) -> Result<Self, ExitCode> {
+        let (parameters, log) = (&context.parameters, &context.log);
+        let fail = |text: &str, code| {
+            log.line(&format!("ERROR: {text}"));
+            Err(code)
+        };
+        let Some(ip) = parameters.get("ip") else {
+            return fail("IP address (the ip parameter) is mandatory", ExitCode::NotConfigured);
+        };
+        if let Some(text) = unsupported(parameters, ip) {
+            return fail(&text, ExitCode::NotConfigured);
+        }
+        let (nic, label) = split_label(parameters);
+        let wanted = Wanted {
+            ip: ip.to_owned(),
+            netmask: parameters.get("cidr_netmask").or(parameters.get("netmask")).map(str::to_owned),
+            nic: nic.map(str::to_owned),
+            broadcast: parameters.get("broadcast").map(str::to_owned),
+        };
+        let checked = match wanted.check() {
+            Ok(checked) => checked,
+            Err(error) => return Err(findif_failed(context, action, &error)),
+        };
+        let count = |name: &str, default: u32| match parameters.get(name) {
+            None => Some(default),
+            Some(text) => text.parse().ok().filter(|value| *value > 0),
+        };
+        let (Some(interval_ms), Some(count)) = (count("arp_interval", 200), count("arp_count", 5)) else {
+            return fail("arp_interval and arp_count must be whole numbers above 0", ExitCode::NotConfigured);
+        };
+        let state = announce::state_directory();
+        let pid_file = state.join(format!("send_arp-{}", checked.ip));
+        let agent = Self {
+            repeats: Repeats { interval_ms: u64::from(interval_ms), count, pid_file },
+            in_background: parameters.boolean("arp_bg", true),
+            loopback_file: state.join(checked.ip.to_string()),
+            label: label.map(str::to_owned),
+            context,
+            wanted,
+            checked,
+        };
+        if matches!(action, Action::Start | Action::Stop) && !nix::unistd::geteuid().is_root() {
+            return fail(&format!("You must be root for {}.", action.as_str()), ExitCode::NoPermission);
+        }
+        Ok(agent)
+    }
+
+    fn start(&self) -> Result<ExitCode, ExitCode> {
+        let mut netlink = self.netlink()?;
+        let addresses = self.addresses(&mut netlink)?;
+        if !self.served(&addresses).is_empty() {
+            return Ok(ExitCode::Success);
+        }
+        let found = interface::find(&mut netlink, &self.wanted, &addresses)
+            .map_err(|error| findif_failed(self.context, Action::Start, &error))?;
+        let label = self.full_label(&found.link)?;
+        if self.context.parameters.boolean("run_arping", false) {
+            self.refuse_duplicate(&found.link)?;
+        }
+        if self.context.parameters.boolean("lvs_support", false) {
+            self.free_loopback(&mut netlink, &addresses)?;
+        }
+        self.add(&mut netlink, &found, label.as_deref())?;
+        self.tell_network(&found.link);
+        Ok(ExitCode::Success)
+    }
+
+    fn stop(&self) -> Result<ExitCode, ExitCode> {
+        match announce::stop_announcing(&self.repeats.pid_file) {
+            Ok(false) => (),
+            Ok(true) => self.info(&format!("killed previously running send_arp for {}", self.checked.ip)),
+            Err(error) => self.warn(&format!(
+                "Could not kill previously running send_arp for {}: {error}",
+                self.checked.ip
+            )),
+        }
+        let mut netlink = self.netlink()?;
+        let addresses = self.addresses(&mut netlink)?;
+        let served = self.served(&addresses);
+        let state = if served.is_empty() { "no" } else { "ok" };
+        for address in &served {
+            self.remove(&mut netlink, address, &addresses)?;
+        }
+        self.info(&format!("IP status = {state}, IP_CIP="));
+        if served.is_empty() {
+            return Ok(ExitCode::Success);
+        }
+        if self.context.parameters.boolean("flush_routes", false) {
+            // Kernels from 3.6 on have no route cache.
+            let _ = fs::write("/proc/sys/net/ipv4/route/flush", "1");
+        }
+        if self.context.parameters.boolean("lvs_support", false) {
+            self.restore_loopback(&mut netlink);
+        }
+        Ok(ExitCode::Success)
+    }
+
+    fn status(&self, print: bool) -> Result<ExitCode, ExitCode> {
+        let mut netlink = self.netlink()?;
+        let addresses = self.addresses(&mut netlink)?;
+        let running = !self.served(&addresses).is_empty();
+        if print {
+            println!("{}", if running { "running" } else { "stopped" });
+        }
+        Ok(if running { ExitCode::Success } else { ExitCode::NotRunning })
+    }
+
+    fn validate(&self) -> Result<ExitCode, ExitCode> {
+        let mut netlink = self.netlink()?;
+        let addresses = self.addresses(&mut netlink)?;
+        let found = interface::find(&mut netlink, &self.wanted, &addresses)
+            .map_err(|error| findif_failed(self.context, Action::ValidateAll, &error))?;
+        self.full_label(&found.link)?;
+        Ok(ExitCode::Success)
+    }
+
+    /// The entries that are this resource: the address, with netmask and interface as far as they
+    /// are given. Without an interface, loopback counts only for 127.x, and ipsec never.
+    fn served(&self, addresses: &[Address]) -> Vec<Address> {
+        let is_here = |address: &&Address| {
+            address.local == self.checked.ip
+                && self.checked.prefix.is_none_or(|prefix| prefix == address.prefix)
+                && self.interface_fits(address.interface)
+        };
+        addresses.iter().filter(is_here).cloned().collect()
+    }
+
+    fn interface_fits(&self, index: u32) -> bool {
+        let name = nix::net::if_::if_indextoname(index).unwrap_or_default();
+        let name = name.to_string_lossy();
+        match self.wanted.nic() {
+            Some(nic) => name == nic,
+            None => !name.starts_with("ipsec") && (self.checked.ip.is_loopback() || !name.starts_with("lo")),
+        }
+    }
+
+    /// Adds the address and sets the interface up, both in one write.
+    fn add(&self, netlink: &mut Netlink, found: &Found, label: Option<&str>) -> Result<(), ExitCode> {
+        let Found { link, prefix, broadcast } = found;
+        let address = Address {
+            broadcast: *broadcast,
+            label: label.map(str::to_owned),
+            scope: scope_of(self.checked.ip),
+            ..Address::new(link.index, self.checked.ip, *prefix)
+        };
+        let mut changes = vec![Change::AddAddress(address)];
+        if !link.is_up() {
+            changes.push(Change::LinkUp(link.index));
+        }
+        let results = netlink.apply(&changes);
+        let with_broadcast = broadcast.map_or(String::new(), |it| format!(" with broadcast address {it}"));
+        let with_label = label.map_or(String::new(), |it| format!(" (with label {it})"));
+        let ip = self.checked.ip;
+        self.info(&format!(
+            "Adding inet address {ip}/{prefix}{with_broadcast} to device {}{with_label}",
+            link.name
+        ));
+        for result in self.kernel(results)? {
+            match result {
+                Ok(()) | Err(Errno::EEXIST) => (),
+                Err(error) => {
+                    return self.fail(&format!("Failed to add {ip} to {}: {}", link.name, error.desc()));
+                }
+            }
+        }
+        self.info(&format!("Bringing device {} up", link.name));
+        Ok(())
+    }
+
+    /// Announces the address; a failure does not make the start fail.
+    fn tell_network(&self, link: &Link) {
+        if link.name.starts_with("lo") {
+            return;
+        }
+        let ip = self.checked.ip;
+        let Repeats { interval_ms, count, pid_file } = &self.repeats;
+        let sent = announce::announce(link, ip, &self.repeats);
+        self.info(&format!(
+            "{}/send_arp -i {interval_ms} -r {count} -p {} {} {ip} auto not_used not_used",
+            helper_directory(),
+            pid_file.display(),
+            link.name
+        ));
+        match sent {
+            Err(error) => self.context.log.line(&format!("ERROR: Could not send gratuitous arps: {error}")),
+            Ok(()) if !self.in_background => {
+                let pairs = u64::from(*count);
+                std::thread::sleep(Duration::from_millis(interval_ms.saturating_mul(pairs)));
+            }
+            Ok(()) => (),
+        }
+    }
+
+    fn remove(&self, netlink: &mut Netlink, address: &Address, all: &[Address]) -> Result<(), ExitCode> {
+        match netlink.delete_address(address, all) {
+            Ok(lost) => {
+                for (other, error) in lost {
+                    let text = format!(
+                        "ERROR: {}/{} went together with {} and could not be put back: {}. Add it again by hand.",
+                        other.local,
+                        other.prefix,
+                        address.local,
+                        error.desc()
+                    );
+                    self.context.log.line(&text);
+                }
+                Ok(())
+            }
+            Err(NetlinkError::Refused(Errno::EADDRNOTAVAIL)) => Ok(()),
+            Err(error) => self.fail(&format!("Could not remove {}: {error}", address.local)),
+        }
+    }
+
+    /// Takes the address away from loopback interfaces and notes that it was there.
+    fn free_loopback(&self, netlink: &mut Netlink, addresses: &[Address]) -> Result<(), ExitCode> {
+        let ip = self.checked.ip;
+        for address in addresses.iter().filter(|address| address.local == ip && address.prefix == 32) {
+            let name = nix::net::if_::if_indextoname(address.interface).unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            if !name.starts_with("lo") {
+                continue;
+            }
+            self.info(&format!("Removing conflicting loopback {name}."));
+            if let Err(error) = fs::write(&self.loopback_file, format!("{ip} 32 255.255.255.255 {name}\n")) {
+                let file = self.loopback_file.display();
+                return self.fail(&format!("Cannot note the loopback address in {file}: {error}"));
+            }
+            self.remove(netlink, address, addresses)?;
+            // Most often there is no such route.
+            let _ = netlink.apply(&[Change::DeleteHostRoute(ip, address.interface)]);
+        }
+        Ok(())
+    }
+
+    /// Puts back what [`Self::free_loopback`] noted.
+    fn restore_loopback(&self, netlink: &mut Netlink) {
+        let Ok(note) = fs::read_to_string(&self.loopback_file) else { return };
+        let ip = self.checked.ip;
+        let name = match note.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            [noted, "32", _, name] if *noted == ip.to_string() => (*name).to_owned(),
+            _ => {
+                let file = self.loopback_file.display();
+                return self.warn(&format!("{file} does not name a loopback address; left as it is."));
+            }
+        };
+        self.info(&format!("Restoring loopback IP Address {}.", note.trim()));
+        let result = netlink.link(&name).and_then(|link| match link {
+            Some(link) => {
+                let address = Address { scope: scope_of(ip), ..Address::new(link.index, ip, 32) };
+                netlink.apply(&[Change::AddAddress(address)]).map(|results| results[0])
+            }
+            None => Ok(Err(Errno::ENODEV)),
+        });
+        match result {
+            Ok(Ok(()) | Err(Errno::EEXIST)) => {
+                // A leftover is overwritten by the next start.
+                let _ = fs::remove_file(&self.loopback_file);
+            }
+            Ok(Err(error)) => self.warn(&format!("{ip} is not back on {name}: {}", error.desc())),
+            Err(error) => self.warn(&format!("{ip} is not back on {name}: {error}")),
+        }
+    }
+
+    fn refuse_duplicate(&self, link: &Link) -> Result<(), ExitCode> {
+        let ip = self.checked.ip;
+        match arp::probe(ip, link, DUPLICATE_CHECK) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => self.fail(&format!("IPv4 address collision {ip} [DAD]")),
+            Err(error) => {
+                self.warn(&format!("Cannot ask who has {ip} on {}: {error}", link.name));
+                Ok(())
+            }
+        }
+    }
+
+    fn full_label(&self, link: &Link) -> Result<Option<String>, ExitCode> {
+        let Some(label) = &self.label else { return Ok(None) };
+        let full = format!("{}:{label}", link.name);
+        if full.len() > LABEL_MAX_BYTES {
+            let text =
+                format!("Interface label [{full}] exceeds maximum character limit of {LABEL_MAX_BYTES}");
+            self.context.log.line(&format!("ERROR: {text}"));
+            return Err(ExitCode::NotConfigured);
+        }
+        Ok(Some(full))
+    }
+
+    fn netlink(&self) -> Result<Netlink, ExitCode> {
+        self.kernel(Netlink::open())
+    }
+
+    fn addresses(&self, netlink: &mut Netlink) -> Result<Vec<Address>, ExitCode> {
+        self.kernel(netlink.addresses())
+    }
+
+    fn kernel<T>(&self, result: Result<T, NetlinkError>) -> Result<T, ExitCode> {
+        result.or_else(|error| self.fail(&error.to_string()))
+    }
+
+    fn fail<T>(&self, text: &str) -> Result<T, ExitCode> {
+        self.context.log.line(&format!("ERROR: {text}"));
+        Err(ExitCode::GenericError)
+    }
+
+    fn info(&self, text: &str) {
+        self.context.log.line(&format!("INFO: {text}"));
+    }
+
+    fn warn(&self, text: &str) {
+        self.context.log.line(&format!("WARNING: {text}"));
+    }
+}
+
+/// What a failed search means for the action (agents spec 2.5): a probe finds nothing, a stop has
+/// nothing to do.
+fn findif_failed(context: &Context, action: Action, error: &FindError) -> ExitCode {
+    context.log.line(&format!("ERROR: {error}"));
+    let (level, code) = match action {
+        Action::Stop => ("WARNING", ExitCode::Success),
+        Action::Start | Action::ValidateAll if error.exit_code() == 6 => ("ERROR", ExitCode::NotConfigured),
+        Action::Start | Action::ValidateAll => ("ERROR", ExitCode::GenericError),
+        _ => ("INFO", ExitCode::NotRunning),
+    };
+    context.log.line(&format!("{level}: [findif] failed"));
+    code
+}
+
+/// Parameters that ask for what is not there.
+fn unsupported(parameters: &Parameters, ip: &str) -> Option<String> {
+    if ip.contains(':') {
+        return Some(format!("IPv6 address [{ip}] is not supported here, use IPv6addr"));
+    }
+    let clusterip = ["mac", "clusterip_hash"].into_iter().find(|name| parameters.get(name).is_some());
+    if let Some(name) = clusterip {
+        return Some(format!("Parameter {name} is not supported: there is no CLUSTERIP here"));
+    }
+    if parameters.boolean("unique_clone_address", false) || clone_count() > 1 {
+        return Some("Clones are not supported: there is no CLUSTERIP here".to_owned());
+    }
+    if parameters.get("network_namespace").is_some() {
+        return Some("Parameter network_namespace is not supported".to_owned());
+    }
+    let senders = ["auto", "send_arp", "ipoibarping", "iputils_arping", "libnet_arping"];
+    parameters
+        .get("arp_sender")
+        .filter(|sender| !senders.contains(sender))
+        .map(|sender| format!("Invalid parameter value: arp_sender [{sender}]"))
+}
+
+/// Globally unique clones of this resource, set by a cluster manager of the OCF kind.
+fn clone_count() -> u32 {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    match variable("OCF_RESKEY_CRM_meta_globally_unique").as_str() {
+        "true" => variable("OCF_RESKEY_CRM_meta_clone_max").parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Interface and label; `nic:label` goes before `iflabel`.
+fn split_label(parameters: &Parameters) -> (Option<&str>, Option<&str>) {
+    let filled = |text: &&str| !text.is_empty();
+    match parameters.get("nic").map(|nic| nic.split_once(':').unwrap_or((nic, ""))) {
+        Some((nic, label)) => {
+            (Some(nic).filter(filled), Some(label).filter(filled).or(parameters.get("iflabel")))
+        }
+        None => (None, parameters.get("iflabel")),
+    }
+}
+
+/// As ip(8) chooses it.
+fn scope_of(address: Ipv4Addr) -> u8 {
+    if address.is_loopback() {
+        SCOPE_HOST
+    } else if address.is_link_local() {
+        SCOPE_LINK
+    } else {
+        0
+    }
+}
+
+/// Where the original's helper programs are, for log lines.
+fn helper_directory() -> String {
+    std::env::var("HA_BIN")
+        .ok()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/usr/libexec/heartbeat".to_owned())
+}
+
+/// Announces once more, at once and in the background, if the address is here.
+fn announce_again(context: &Context) -> bool {
+    let Ok(agent) = IpAddr::from_context(context, Action::Monitor) else { return false };
+    let here = || -> Result<Option<Link>, ExitCode> {
+        let mut netlink = agent.netlink()?;
+        let addresses = agent.addresses(&mut netlink)?;
+        match agent.served(&addresses).first() {
+            Some(address) => agent.kernel(netlink.link_at(address.interface)),
+            None => Ok(None),
+        }
+    };
+    match here() {
+        Ok(Some(link)) => {
+            agent.tell_network(&link);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// `IPaddr ADDRESS monitor`: three tries, no output.
+fn ping_it(context: &Context) -> u8 {
+    let Some(ip) = context.parameters.get("ip").and_then(|ip| ip.parse().ok()) else { return 1 };
+    let answers = |sequence| ping::ping(ip, sequence, PING_TIMEOUT).unwrap_or(false);
+    u8::from(!(1..=PINGS).any(answers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(argument: &str) -> Vec<(String, String)> {
+        let (_, parameters) = from_arguments("IPaddr", "0", &[argument]).unwrap();
+        let names = ["ip", "cidr_netmask", "nic", "broadcast"];
+        names
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), parameters.get(name)?.to_owned())))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_argument_is_taken_apart_as_the_wrapper_does() {
+        assert_eq!(parsed("1.2.3.4"), pairs(&[("ip", "1.2.3.4")]));
+        assert_eq!(
+            parsed("1.2.3.4/24/eth0:1/1.2.3.255"),
+            pairs(&[
+                ("ip", "1.2.3.4"),
+                ("cidr_netmask", "24"),
+                ("nic", "eth0:1"),
+                ("broadcast", "1.2.3.255")
+            ])
+        );
+        assert_eq!(
+            parsed("1.2.3.4/24/1.2.3.255"),
+            pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "24"), ("broadcast", "1.2.3.255")])
+        );
+        assert_eq!(parsed("1.2.3.4//eth0"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "eth0")]));
+        assert_eq!(parsed("1.2.3.4/24//"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "24")]));
+        assert_eq!(from_arguments("IPaddr", "0", &["a", "b"]), None);
+        assert_eq!(from_arguments("IPaddr2", "1", &["1.2.3.4/8"]).unwrap().0, "IPaddr2_1.2.3.4");
+    }
+
+    #[test]
+    fn labels_come_from_the_interface_or_their_own_parameter() {
+        let mut parameters = Parameters::default();
+        parameters.set("nic", "eth0:web");
+        parameters.set("iflabel", "other");
+        assert_eq!(split_label(&parameters), (Some("eth0"), Some("web")));
+        parameters.set("nic", "eth0");
+        assert_eq!(split_label(&parameters), (Some("eth0"), Some("other")));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let refused = |name: &str, value: &str| {
+            let mut parameters = Parameters::default();
+            parameters.set(name, value);
+            unsupported(&parameters, "1.2.3.4").is_some()
+        };
+        assert!(refused("unique_clone_address", "true") && refused("clusterip_hash", "sourceip"));
+        assert!(refused("network_namespace", "x") && refused("arp_sender", "x"));
+        assert!(!refused("arp_sender", "send_arp"));
+        assert!(unsupported(&Parameters::default(), "fe80::1").is_some());
+    }
+
+    #[test]
+    fn hostile_arguments_do_no_harm() {
+        for argument in ["", "/", "////", "1.2.3.4/", ":", "1.2.3.4/24/:", "é/é/é/é", "a/b/c/d/e/f/g"] {
+            let (_, parameters) = from_arguments("IPaddr", "0", &[argument]).unwrap();
+            let log = super::super::script_log::ScriptLog::from_environment("x", "y");
+            let context = Context { parameters, log, print: false };
+            let code = run(&context, Action::Monitor);
+            assert!(matches!(code, ExitCode::NotRunning | ExitCode::NotConfigured), "{argument}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! `ResourceManager`: what administrators call by hand (resources spec 5.5), and the jobs that the
+//! daemon runs as children.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::types::ResourceSet;
+
+use super::groups::{groups, Group, FILE_MAX_BYTES};
+use super::runner::{MemberState, Runner};
+use super::script::{current_host, read_text};
+use super::script_log::ScriptLog;
+
+/// Pause before the set of a group that failed to start is given to the other node.
+const STANDBY_DELAY: Duration = Duration::from_secs(30);
+/// Internal word of the process that waits for that.
+const DELAYED_STANDBY: &str = "delayed-standby";
+/// Exit code of `status` for what is not active.
+const NOT_ACTIVE: u8 = 3;
+
+/// The program. `words` are the arguments; the value is the exit code.
+pub fn program(called_as: &str, words: &[String]) -> u8 {
+    let log = ScriptLog::from_environment("ResourceManager", "default");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let manager = match words.first() {
+        Some(&DELAYED_STANDBY) => return delayed_standby(words.get(1).copied().unwrap_or("")),
+        _ => Manager::new(log, words.first() == Some(&"job")),
+    };
+    match words.as_slice() {
+        ["job", work, set] => match (Work::from_word(work), set.parse()) {
+            (Some(work), Ok(set)) => manager.job(work, set),
+            _ => usage(called_as),
+        },
+        ["listkeys", node, ..] => {
+            manager.print(|group| manager.node_matches(group, node).then(|| key(group)))
+        }
+        ["allkeys", ..] => manager.print(|group| Some(key(group))),
+        ["ourkeys", ..] => manager.print(|group| (group.0 == manager.host).then(|| group.1.join(" "))),
+        ["otherkeys", ..] => manager.print(|group| (group.0 != manager.host).then(|| group.1.join(" "))),
+        ["status", resource, ..] => {
+            if manager.runner.is_active(resource) {
+                0
+            } else {
+                NOT_ACTIVE
+            }
+        }
+        ["takegroup", key, ..] => manager.take_by_hand(key),
+        ["givegroup", key, ..] => manager.give_by_hand(key),
+        ["statgroup", key, ..] => manager.print_group_state(key),
+        ["verifyallidle", ..] => manager.verify_all_idle(called_as),
+        _ => usage(called_as),
+    }
+}
+
+/// What a job does with each group of its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Acquire,
+    Release,
+    ReleaseActive,
+    Announce,
+}
+
+impl Work {
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "acquire" => Some(Self::Acquire),
+            "release" => Some(Self::Release),
+            "release-active" => Some(Self::ReleaseActive),
+            "announce" => Some(Self::Announce),
+            _ => None,
+        }
+    }
+}
+
+/// What a job did with one group.
+#[derive(Debug, Clone, Copy, Default)]
+struct GroupResult {
+    start_failed: bool,
+    stop_failed: bool,
+}
+
+struct Manager {
+    runner: Runner,
+    host: String,
+    groups: io::Result<Vec<Group>>,
+}
+
+impl Manager {
+    fn new(log: ScriptLog, for_daemon: bool) -> Self {
+        let ha_dir = std::env::var("HA_DIR").ok().filter(|path| !path.is_empty());
+        let file = PathBuf::from(ha_dir.unwrap_or("/etc/ha.d".to_owned())).join("haresources");
+        let groups = read_text(&file, FILE_MAX_BYTES).map(|text| groups(&text)).inspect_err(|error| {
+            log.line(&format!("ERROR: Cannot read {}: {error}", file.display()));
+        });
+        Self { runner: Runner::from_environment(log, for_daemon), host: current_host(), groups }
+    }
+
+    /// Groups that have a resource.
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().flatten().filter(|group| !group.1.is_empty())
+    }
+
+    /// Processes every group of the set in file order and ends with the outcome line. Exit code 0
+    /// when that line was printed.
+    fn job(&self, work: Work, set: ResourceSet) -> u8 {
+        if self.groups.is_err() {
+            return 1;
+        }
+        let (mut start_failed, mut stop_failed) = (ResourceSet::NONE, ResourceSet::NONE);
+        for group in self.groups() {
+            let group_set = self.set_of(group);
+            if !set.contains(group_set) {
+                continue;
+            }
+            let result = self.job_group(work, group);
+            if result.start_failed {
+                start_failed = start_failed.union(group_set);
+            }
+            if result.stop_failed {
+                stop_failed = stop_failed.union(group_set);
+            }
+        }
+        u8::from(!progress(&format!("outcome start-failed={start_failed} stop-failed={stop_failed}")))
+    }
+
+    fn job_group(&self, work: Work, group: &Group) -> GroupResult {
+        let name = escape(&key(group));
+        progress(&format!("group {name} begin"));
+        let mut observer = |index: usize, word: &str, state: MemberState| {
+            let state = match state {
+                MemberState::Active => "active",
+                MemberState::Inactive => "inactive",
+                MemberState::Failed => "failed",
+            };
+            progress(&format!("resource {name} {index} {} {state}", escape(word)));
+        };
+        let mut result = GroupResult::default();
+        match work {
+            Work::Acquire => {
+                if let Err(failure) = self.runner.take_group(group, &mut observer) {
+                    result = GroupResult { start_failed: true, stop_failed: failure.stop_failed };
+                }
+            }
+            Work::ReleaseActive if !self.runner.any_active(group) => (),
+            Work::Release | Work::ReleaseActive => {
+                result.stop_failed = self.runner.give_group(group, &mut observer).still_active;
+            }
+            Work::Announce => {
+                for (index, word) in group.1.iter().enumerate() {
+                    if let Some(active) = self.runner.announce(word) {
+                        let state = if active { MemberState::Active } else { MemberState::Inactive };
+                        observer(index, word, state);
+                    }
+                }
+            }
+        }
+        let end = match result {
+            GroupResult { stop_failed: true, .. } => "stop-failed",
+            GroupResult { start_failed: true, .. } => "start-failed",
+            _ => "done",
+        };
+        progress(&format!("group {name} {end}"));
+        result
+    }
+
+    fn set_of(&self, group: &Group) -> ResourceSet {
+        if group.0 == self.host {
+            ResourceSet::LOCAL
+        } else {
+            ResourceSet::FOREIGN
+        }
+    }
+
+    /// The node's name whatever its case, or `.*` for every node.
+    fn node_matches(&self, group: &Group, node: &str) -> bool {
+        node == ".*" || group.0.eq_ignore_ascii_case(node)
+    }
+
+    fn print(&self, line_of: impl Fn(&Group) -> Option<String>) -> u8 {
+        for line in self.groups().filter_map(line_of) {
+            println!("{line}");
+        }
+        u8::from(self.groups.is_err())
+    }
+
+    fn take_by_hand(&self, key: &str) -> u8 {
+        let group = match self.find(key) {
+            Ok(Some(group)) => group,
+            Ok(None) => return 0,
+            Err(code) => return code,
+        };
+        match self.runner.take_group(group, &mut |_, _, _| ()) {
+            Ok(()) => 0,
+            Err(failure) => {
+                self.request_standby(self.set_of(group));
+                failure.code
+            }
+        }
+    }
+
+    fn give_by_hand(&self, key: &str) -> u8 {
+        match self.find(key) {
+            Ok(Some(group)) => self.runner.give_group(group, &mut |_, _, _| ()).code,
+            Ok(None) => 0,
+            Err(code) => code,
+        }
+    }
+
+    /// `NONE`, `SOME` or `ALL` of the group are active: to the debug file, else to standard output.
+    fn print_group_state(&self, key: &str) -> u8 {
+        let group = match self.find(key) {
+            Ok(Some(group)) => group,
+            Ok(None) => return 0,
+            Err(code) => return code,
+        };
+        let active = group.1.iter().filter(|word| self.runner.is_active(word)).count();
+        let state = match active {
+            0 => "NONE",
+            all if all == group.1.len() => "ALL",
+            _ => "SOME",
+        };
+        let append = |file: &PathBuf| OpenOptions::new().append(true).create(true).open(file).ok();
+        match self.runner.log().debug_file().and_then(append) {
+            Some(mut file) => u8::from(writeln!(file, "{state}").is_err()),
+            None => {
+                println!("{state}");
+                0
+            }
+        }
+    }
+
+    /// Warns about each group whose first resource is active; the value is their number.
+    fn verify_all_idle(&self, called_as: &str) -> u8 {
+        let say = |text: &str| {
+            self.runner.log().line(text);
+            eprintln!("{text}");
+        };
+        let mut active = 0_u8;
+        for word in self.groups().filter_map(|group| group.1.first()) {
+            if self.runner.is_active(word) {
+                active = active.saturating_add(1);
+                say(&format!("CRITICAL: Resource {word} is active, and should not be!"));
+                say("CRITICAL: Non-idle resources can affect data integrity!");
+                say("info: If you don't know what this means, then get help!");
+                say(&format!("info: Read the docs and/or source to {called_as} for more details."));
+            }
+        }
+        if active > 0 {
+            say("CRITICAL: Non-idle resources will affect resource takeback!");
+            say("CRITICAL: Non-idle resources may affect data integrity!");
+        }
+        active
+    }
+
+    /// The group of that key, else the one with that word in it. The error is an exit code.
+    fn find(&self, wanted: &str) -> Result<Option<&Group>, u8> {
+        if self.groups.is_err() {
+            return Err(1);
+        }
+        let by_key: Vec<_> = self.groups().filter(|group| group.1[0] == wanted).collect();
+        let found = match by_key.len() {
+            0 => self.groups().filter(|group| group.1.iter().any(|word| word == wanted)).collect(),
+            _ => by_key,
+        };
+        match found.as_slice() {
+            [] => {
+                self.runner.log().line(&format!("WARN: No resource group {wanted} in haresources"));
+                Ok(None)
+            }
+            [group] => Ok(Some(group)),
+            several => {
+                let count = several.len();
+                self.runner.log().line(&format!(
+                    "ERROR: {count} resource groups in haresources match {wanted}; nothing was done"
+                ));
+                Err(1)
+            }
+        }
+    }
+
+    /// Leaves a process behind that gives the set away a little later, as the original does.
+    fn request_standby(&self, set: ResourceSet) {
+        let started = Command::new("/proc/self/exe")
+            .arg0("ResourceManager")
+            .args([DELAYED_STANDBY, set.as_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        if let Err(error) = started {
+            self.runner.log().line(&format!("ERROR: Cannot request standby of {set}: {error}"));
+        }
+    }
+}
+
+fn delayed_standby(set: &str) -> u8 {
+    let Ok(set) = set.parse::<ResourceSet>() else { return 1 };
+    // A failure only means that it leads a session already.
+    let _ = nix::unistd::setsid();
+    std::thread::sleep(STANDBY_DELAY);
+    let error = Command::new("/proc/self/exe").arg0("hb_standby").arg(set.as_str()).exec();
+    ScriptLog::from_environment("ResourceManager", "default")
+        .line(&format!("ERROR: Cannot request standby of {set}: {error}"));
+    1
+}
+
+/// The group's public name: its first resource.
+fn key(group: &Group) -> String {
+    group.1.first().cloned().unwrap_or_default()
+}
+
+/// One line to whoever reads the job; `false` when nobody does any more. The work goes on then.
+fn progress(line: &str) -> bool {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}").and_then(|()| output.flush()).is_ok()
+}
+
+/// Blanks, control characters and the percent sign as `%XX`.
+fn escape(word: &str) -> String {
+    let mut text = String::new();
+    for c in word.chars() {
+        if c == '%' || c.is_whitespace() || c.is_control() {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "%{byte:02X}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+fn usage(called_as: &str) -> u8 {
+    eprintln!("usage: {called_as} listkeys machine | takegroup key | givegroup key|status resource");
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_progress_lines_hold_no_blank() {
+        assert_eq!(escape("IPaddr::10.0.0.1/24"), "IPaddr::10.0.0.1/24");
+        assert_eq!(escape("a b%\n\u{85}"), "a%20b%25%0A%C2%85");
+    }
+
+    #[test]
+    fn job_words() {
+        assert_eq!(Work::from_word("release-active"), Some(Work::ReleaseActive));
+        assert_eq!(Work::from_word("x"), None);
+    }
+}

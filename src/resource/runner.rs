@@ -1,0 +1,240 @@
+//! Starts and stops groups: the members left to right, or right to left, one after the other, with
+//! the original's lines in its order (resources spec 1.7, 1.8).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::groups::{Group, Resource};
+use super::heartbeat_class;
+use super::script::{Environment, Program, Script};
+use super::script_log::ScriptLog;
+use super::{Agent, Context};
+
+/// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
+const STOP_RETRIES: i64 = 10;
+/// Pause before each.
+const STOP_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of one member of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// It is active here.
+    Active,
+    /// It is not.
+    Inactive,
+    /// It could not be started, or could not be stopped and may be active.
+    Failed,
+}
+
+/// Takes each step as it is done: index in the group from 0, the word, the state.
+pub type Observer<'a> = &'a mut dyn FnMut(usize, &str, MemberState);
+
+/// How the start of a group went wrong. The whole group was stopped again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartFailure {
+    /// Exit code of the member that failed.
+    pub code: u8,
+    /// Some member could not be stopped either: the group may still be active in part.
+    pub stop_failed: bool,
+}
+
+/// How stopping a group went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StopResult {
+    /// Exit code of the last failed stop, 0 when none failed.
+    pub code: u8,
+    /// Some member says that it is still active.
+    pub still_active: bool,
+}
+
+/// Runs the resources of one host.
+#[derive(Debug)]
+pub struct Runner {
+    log: ScriptLog,
+    environment: Environment,
+    stop_retries: i64,
+    stop_retry_pause: Duration,
+    for_daemon: bool,
+}
+
+impl Runner {
+    /// Settings come from the environment. `for_daemon`: the caller acts on a stop that failed
+    /// (by going down); the runner itself never resets the machine.
+    pub fn from_environment(log: ScriptLog, for_daemon: bool) -> Self {
+        let retries = std::env::var("HA_STOPRETRYMAX").ok().and_then(|text| text.trim().parse().ok());
+        Self {
+            log,
+            environment: Environment::from_process(),
+            stop_retries: retries.unwrap_or(STOP_RETRIES),
+            stop_retry_pause: STOP_RETRY_PAUSE,
+            for_daemon,
+        }
+    }
+
+    /// The log of the runner's own lines.
+    pub fn log(&self) -> &ScriptLog {
+        &self.log
+    }
+
+    /// The resource is active here, by the original's status rule.
+    pub fn is_active(&self, word: &str) -> bool {
+        let resource = Resource::from_word(word);
+        let Some(script) = self.locate(&resource) else { return false };
+        match script.program {
+            Program::BuiltIn(agent) => {
+                self.run_built_in(agent, &resource.arguments, "status").is_some_and(|code| code == 0)
+            }
+            Program::File => match self.environment.is_active(&script.path, &resource.arguments) {
+                Ok(active) => active,
+                Err(error) => {
+                    self.report_unrunnable(&script.path, &error);
+                    false
+                }
+            },
+        }
+    }
+
+    /// Some member of the group is active here.
+    pub fn any_active(&self, group: &Group) -> bool {
+        group.1.iter().any(|word| self.is_active(word))
+    }
+
+    /// Starts what is not active yet, left to right. When a member fails, the whole group is
+    /// stopped and the failure reported.
+    pub fn take_group(&self, group: &Group, observer: Observer<'_>) -> Result<(), StartFailure> {
+        self.log.line(&format!("info: Acquiring resource group: {}", group_text(group)));
+        for (index, word) in group.1.iter().enumerate() {
+            if self.is_active(word) {
+                observer(index, word, MemberState::Active);
+                continue;
+            }
+            let code = self.operate(word, "start");
+            if code == 0 {
+                observer(index, word, MemberState::Active);
+                continue;
+            }
+            observer(index, word, MemberState::Failed);
+            self.log.line(&format!("CRIT: Giving up resources due to failure of {word}"));
+            let stopped = self.give_group(group, observer);
+            return Err(StartFailure { code, stop_failed: stopped.still_active });
+        }
+        Ok(())
+    }
+
+    /// Stops every member, active or not, right to left; goes on after a failure.
+    pub fn give_group(&self, group: &Group, observer: Observer<'_>) -> StopResult {
+        self.log.line(&format!("info: Releasing resource group: {}", group_text(group)));
+        let mut result = StopResult::default();
+        for (index, word) in group.1.iter().enumerate().rev() {
+            let code = self.stop_with_retries(word);
+            if code == 0 {
+                observer(index, word, MemberState::Inactive);
+                continue;
+            }
+            result.code = code;
+            let active = self.is_active(word);
+            if active {
+                result.still_active = true;
+                self.log.line("CRIT: Resource STOP failure. Reboot required!");
+                if self.for_daemon {
+                    self.log.line("CRIT: Killing heartbeat ungracefully!");
+                }
+            } else {
+                self.log.line(&format!("ERROR: Resource script for {word} probably not LSB-compliant."));
+                self.log.line(&format!("WARN: it ({word}) MUST succeed on a stop when already stopped"));
+                self.log.line("WARN: Machine reboot narrowly avoided!");
+            }
+            observer(index, word, if active { MemberState::Failed } else { MemberState::Inactive });
+        }
+        result
+    }
+
+    /// Tells the network again where an address is. `None` for what is no built-in address, else
+    /// whether it is active here.
+    pub fn announce(&self, word: &str) -> Option<bool> {
+        let resource = Resource::from_word(word);
+        let Some(Script { program: Program::BuiltIn(agent), .. }) = self.locate(&resource) else {
+            return None;
+        };
+        let announce = agent.announce?;
+        let (_, context) = self.context(agent, &resource.arguments)?;
+        Some(announce(&context))
+    }
+
+    fn stop_with_retries(&self, word: &str) -> u8 {
+        let mut left = self.stop_retries;
+        loop {
+            let code = self.operate(word, "stop");
+            // Zero or less from the start on means: for ever.
+            if code == 0 || (self.stop_retries > 0 && left == 0) {
+                return code;
+            }
+            left -= i64::from(self.stop_retries > 0);
+            std::thread::sleep(self.stop_retry_pause);
+            self.log.line(&format!("info: Retrying failed stop operation [{word}]"));
+        }
+    }
+
+    /// Runs start or stop with the lines around it; the value is the exit code.
+    fn operate(&self, word: &str, operation: &str) -> u8 {
+        let resource = Resource::from_word(word);
+        let Some(script) = self.locate(&resource) else { return 1 };
+        let path = script.path.display();
+        let words = resource.arguments.join(" ");
+        self.log.line(&format!("info: Running {path} {words} {operation}"));
+        let code = match script.program {
+            Program::BuiltIn(agent) => self.run_built_in(agent, &resource.arguments, operation).unwrap_or(1),
+            Program::File => {
+                let output = self.log.debug_file();
+                match self.environment.run(&script.path, &resource.arguments, operation, output) {
+                    Ok(code) => code,
+                    Err(error) => {
+                        self.report_unrunnable(&script.path, &error);
+                        126
+                    }
+                }
+            }
+        };
+        if code != 0 {
+            self.log.line(&format!("ERROR: Return code {code} from {path}"));
+        }
+        code
+    }
+
+    fn locate(&self, resource: &Resource<'_>) -> Option<Script> {
+        let script = self.environment.resolve(resource.script);
+        if script.is_none() {
+            self.log.line(&format!("ERROR: Cannot locate resource script {}", resource.script));
+        }
+        script
+    }
+
+    /// In this process; `None` when the arguments are wrong.
+    fn run_built_in(&self, agent: &'static Agent, arguments: &[&str], operation: &str) -> Option<u8> {
+        let (instance, context) = self.context(agent, arguments)?;
+        Some(heartbeat_class::operate(agent, &instance, &context, operation).code)
+    }
+
+    fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<(String, Context)> {
+        match (agent.from_arguments)(arguments) {
+            Some((instance, parameters)) => {
+                let log = self.log.tagged(agent.name, &instance);
+                Some((instance, Context { parameters, log, print: false }))
+            }
+            None => {
+                let (name, words) = (agent.name, agent.usage_words);
+                self.log.line(&format!("ERROR: {name} takes other arguments than {arguments:?}: {words}"));
+                None
+            }
+        }
+    }
+
+    fn report_unrunnable(&self, path: &Path, error: &io::Error) {
+        self.log.line(&format!("ERROR: Cannot run {}: {error}", path.display()));
+    }
+}
+
+fn group_text(group: &Group) -> String {
+    format!("{} {}", group.0, group.1.join(" "))
+}
