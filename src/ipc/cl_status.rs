@@ -9,6 +9,7 @@ use super::client::{Client, ClientError, TIMEOUT_MS};
 use super::options::Options;
 use super::requests::RESPONSE;
 use super::terminal::Terminal;
+use crate::log::line::clean;
 use crate::wire::message::Message;
 
 const OK: u8 = 0;
@@ -146,7 +147,8 @@ fn heartbeat_status(words: &[String], socket: &Path, terminal: &mut Terminal<'_>
     let client = match Client::sign_on(socket, TIMEOUT_MS) {
         Ok(client) => client,
         Err(error) => {
-            let stopped = matches!(error, ClientError::NotRunning(_));
+            // whom the directory keeps out learns what the original tells: stopped
+            let stopped = matches!(error, ClientError::NotRunning(_) | ClientError::NoPermission(_));
             terminal.say(if stopped {
                 "Heartbeat is stopped on this machine."
             } else {
@@ -155,7 +157,15 @@ fn heartbeat_status(words: &[String], socket: &Path, terminal: &mut Terminal<'_>
             if verbose {
                 terminal.say(&format!("({})", sign_on_reason(&error)));
             }
-            return if stopped { NORMAL_FAILURE } else { OK };
+            return match error {
+                ClientError::NoPermission(_) => {
+                    terminal.log_error("cl_status", &error.to_string());
+                    NORMAL_FAILURE
+                }
+                ClientError::NotRunning(_) => NORMAL_FAILURE,
+                ClientError::Timeout => TIMEOUT,
+                _ => OK,
+            };
         }
     };
     if !verbose {
@@ -180,8 +190,10 @@ fn heartbeat_status(words: &[String], socket: &Path, terminal: &mut Terminal<'_>
 }
 
 impl Call<'_, '_> {
-    fn say(&mut self, line: &str) {
-        self.terminal.say(line);
+    /// Names and states come from peers, too: what could drive the terminal is escaped.
+    fn say(&mut self, text: &str) {
+        let lines: Vec<_> = text.split('\n').map(clean).collect();
+        self.terminal.say(&lines.join("\n"));
     }
 
     /// `machine`, or with `-m` the other text.
@@ -332,8 +344,7 @@ fn client_status(call: &mut Call<'_, '_>) -> Outcome {
     let (Some(node), Some(name)) = (call.node(), call.parameter(1)) else {
         return call.complain("No enough parameter.", PARAMETER_ERROR);
     };
-    // what is no number counts as 0, and 0 does not wait at all
-    let wait_ms = call.parameter(2).map_or(500, |text| text.parse::<u64>().unwrap_or(0));
+    let wait_ms = call.parameter(2).map_or(500, |text| leading_number(&text));
     match wait_for_client(&mut call.client, &node, &name, wait_ms)? {
         Some(state) => {
             call.say(&state);
@@ -350,6 +361,12 @@ fn client_status(call: &mut Call<'_, '_>) -> Outcome {
             call.log_failure(&text, "No timely response.", UNKNOWN_ERROR)
         }
     }
+}
+
+/// The digits a text begins with; 0, which does not wait at all, when there are none.
+fn leading_number(text: &str) -> u64 {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().unwrap_or(if end == 0 { 0 } else { u64::MAX })
 }
 
 /// The state comes as the reply, or as the other node's message.

@@ -53,7 +53,7 @@ impl Options {
                 self.errors.push(format!("{name}: invalid option -- '{letter}'"));
                 continue;
             };
-            if !accepted[known..].chars().nth(1).is_some_and(|next| next == ':') {
+            if accepted[known..].chars().nth(1) != Some(':') {
                 self.flags.push((letter, String::new()));
                 continue;
             }

@@ -489,3 +489,6 @@ fn effect(effect: Effect) -> Answer {
 fn accepted(kind: &str, effect: Effect) -> Answer {
     Answer { replies: vec![response(kind).with("result", "OK")], effect }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,8 +218,10 @@ impl Server {
         view: &ClusterView,
         parameters: &Parameters,
     ) -> Option<Demand> {
-        let connection = self.clients.get(&client)?;
-        let caller = connection.caller.clone();
+        let caller = self.clients.get(&client)?.caller.clone();
+        if caller.identity.is_none() {
+            self.forget_namesakes(client, request.text("from_id").unwrap_or(""));
+        }
         let answer = requests::answer(&caller, &self.online(), view, parameters, request);
         self.carry_out(client, &caller, answer)
     }
@@ -296,6 +298,16 @@ impl Server {
         self.send(client, &answer.replies);
         self.close_if_done(client);
         demand
+    }
+
+    /// A program that left and at once signs on again must not find its old connection in the way.
+    fn forget_namesakes(&mut self, newcomer: ClientId, id: &str) {
+        let left = |(other, connection): (&ClientId, &Connection)| {
+            (*other != newcomer && connection.id() == Some(id) && connection.peer_closed()).then_some(*other)
+        };
+        if let Some(other) = self.clients.iter().find_map(left) {
+            self.remove(other, "EOF");
+        }
     }
 
     fn send_frame(&mut self, client: ClientId, frame: &[u8]) {

@@ -9,6 +9,7 @@ use super::client::{Client, ClientError, TIMEOUT_MS};
 use super::requests::StatusReport;
 use super::terminal::Terminal;
 use crate::cluster::view::{ClusterView, GroupView, LinkView, NodeView};
+use crate::log::line::clean;
 
 /// Exit code: all is well.
 pub const WELL: u8 = 0;
@@ -132,7 +133,7 @@ pub fn render(report: &StatusReport) -> String {
     } else {
         page.push_str("NEEDS ATTENTION:\n");
         for worry in &worries {
-            let _ = writeln!(page, "  * {worry}");
+            let _ = writeln!(page, "  * {}", clean(worry));
         }
     }
     section(&mut page, "Nodes", nodes(view));
@@ -155,7 +156,7 @@ fn headline(view: &ClusterView) -> String {
         format!("{} holds: {}{}", view.local, view.resource_status, in_words(&view.resource_status))
     };
     if !view.transition.is_empty() {
-        let _ = write!(line, "\nUnder way: {}", view.transition);
+        let _ = write!(line, "\nUnder way: {}", clean(&view.transition));
     }
     if view.resource_status == "transition" && !view.holding.is_empty() {
         let _ = write!(line, "\nClaimed until it is over: {}{}", view.holding, in_words(&view.holding));
@@ -256,7 +257,12 @@ fn footer(report: &StatusReport) -> String {
 }
 
 /// A title and aligned columns; nothing when there are no rows.
-fn section(page: &mut String, title: &str, rows: Vec<Vec<String>>) {
+///
+/// Names and states come from peers, too: what could drive the terminal is escaped.
+fn section(page: &mut String, title: &str, mut rows: Vec<Vec<String>>) {
+    for cell in rows.iter_mut().flatten() {
+        *cell = clean(cell).into_owned();
+    }
     if rows.is_empty() {
         return;
     }
@@ -389,6 +395,15 @@ NEEDS ATTENTION:
         ));
         assert!(page.contains("  node2  eth1  dead  last beat 25 h 8 min ago\n"));
         assert!(page.contains("  node2  eth0  dead  last beat 2 min 10 s ago\n"));
+    }
+
+    #[test]
+    fn what_a_peer_sends_cannot_drive_the_terminal() {
+        let mut report = healthy();
+        report.view.nodes[1].status = "\u{1b}[2Jdead\nAll is well.".into();
+        let page = render(&report);
+        assert!(!page.contains('\u{1b}'));
+        assert!(!page.lines().any(|line| line == "All is well."));
     }
 
     #[test]

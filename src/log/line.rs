@@ -60,7 +60,7 @@ pub fn slashed_time(time: &LocalTime) -> String {
 }
 
 /// `Mon DD HH:MM:SS`; a day of one digit is padded with `pad`.
-fn syslog_time(time: &LocalTime, pad: char) -> String {
+pub fn syslog_time(time: &LocalTime, pad: char) -> String {
     let month = usize::from(time.month).checked_sub(1).and_then(|index| MONTHS.get(index)).unwrap_or(&"???");
     let tens = if time.day < 10 { pad } else { char::from(b'0' + (time.day / 10) % 10) };
     let (units, hour, minute, second) = (time.day % 10, time.hour, time.minute, time.second);

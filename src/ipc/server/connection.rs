@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
@@ -89,6 +91,14 @@ impl Connection {
     /// Why it is over, once it was told to close and nothing waits to go out.
     pub(super) fn closed_reason(&self) -> Option<&str> {
         self.closing.as_deref().filter(|_| self.queue.is_empty())
+    }
+
+    /// The other end is closed, whether or not all it sent was read.
+    pub(super) fn peer_closed(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut descriptors, PollTimeout::ZERO);
+        let seen = descriptors[0].revents().unwrap_or(PollFlags::empty());
+        polled.is_ok_and(|count| count > 0) && seen.contains(PollFlags::POLLHUP)
     }
 
     /// When it has to have got on; `None` when nothing is due.
