@@ -430,6 +430,18 @@ fn parse_all(bytes: &[u8]) {
     let _ = resources.resources.digest();
 }
 
+#[test]
+fn large_files_of_junk_stay_cheap() {
+    let line = |text: &str| format!("{}\n", text.repeat(5000 / text.len())).repeat(200);
+    for text in
+        ["keepalive x ", "env a=1 ", "x ", "a\u{1} b ", "node 1 2 3 ", "bcast q ", "1 sha9 x\n", "\\\n"]
+    {
+        parse_all(line(text).as_bytes());
+    }
+    let many: String = (0..100_000).map(|number| format!("env v{number}\n")).collect();
+    parse_all(many.as_bytes());
+}
+
 /// Words that reach deep into the parsers.
 fn words() -> impl Strategy<Value = String> {
     let names: Vec<&'static str> = DIRECTIVES.iter().map(|directive| directive.name).collect();

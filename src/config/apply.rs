@@ -13,6 +13,9 @@ use crate::types::{LogLevel, NodeName};
 /// Most nodes in one ha.cf (messaging spec 5.2).
 pub const NODES_MAX: usize = 100;
 
+/// Most `env` variables.
+const ENVIRONMENT_MAX: usize = 500;
+
 /// A function of the table.
 pub(super) type Apply = fn(&mut Reader<'_>, &Word<'_>) -> Result<(), Fault>;
 
@@ -391,6 +394,7 @@ pub(super) fn conn_logd_time(reader: &mut Reader<'_>, word: &Word<'_>) -> Result
 
 pub(super) fn use_logd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     if boolean(word)? {
+        reader.draft.use_logd = Some(true);
         return Err(not_here("use_logd: there is no logging daemon in this release"));
     }
     reader.log(LogLevel::Warning, LOGD_DISABLED);
@@ -460,9 +464,11 @@ pub(super) fn env(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault>
             .error(format!("set_env: invalid nvpair({})", word.text)));
     }
     let environment = &mut reader.draft.settings.environment;
+    let room = environment.len() < ENVIRONMENT_MAX;
     match environment.iter_mut().find(|(known, _)| known == name) {
         Some((_, known)) => *known = value.to_owned(),
-        None => environment.push((name.to_owned(), value.to_owned())),
+        None if room => environment.push((name.to_owned(), value.to_owned())),
+        None => return Err(Fault::new(format!("more than {ENVIRONMENT_MAX} variables"), "")),
     }
     Ok(())
 }

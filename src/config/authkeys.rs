@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Place, Severity};
-use super::source::{cited_path, logged_path, open_regular, read_limited, LINE_MAX_BYTES};
+use super::source::{cited_path, logged_path, open_regular, push_limited, read_limited, LINE_MAX_BYTES};
 use super::LogLine;
 use crate::types::{AuthKey, AuthKeys, LogLevel, SigningMethod};
 
@@ -191,7 +191,7 @@ impl Parser<'_> {
         match (method, secret) {
             (SigningMethod::Crc, Some(_)) => {
                 let text = format!("Auth method [{name}] doesn't use a key");
-                self.report.log.push((LogLevel::Info, text));
+                push_limited(&mut self.report.log, (LogLevel::Info, text));
                 let help = "take the key away, or use sha1; a comment must have its own line";
                 self.fail(shown, method_at, "crc has no key", help);
                 false
@@ -253,7 +253,7 @@ impl Parser<'_> {
     }
 
     fn error(&mut self, log: String, shown: &Shown, word: usize, message: &str, help: &str) {
-        self.report.log.push((LogLevel::Error, log));
+        push_limited(&mut self.report.log, (LogLevel::Error, log));
         self.fail(shown, word, message, help);
     }
 
@@ -261,13 +261,13 @@ impl Parser<'_> {
         self.failed = true;
         let place = shown.place(word, word);
         let one = Diagnostic::new(Severity::Error, self.cited, place, message.into(), help.into());
-        self.report.diagnostics.push(one);
+        push_limited(&mut self.report.diagnostics, one);
     }
 
     fn warn(&mut self, shown: &Shown, message: &str, help: &str) {
         let place = shown.place(0, usize::MAX);
         let one = Diagnostic::new(Severity::Warning, self.cited, place, message.into(), help.into());
-        self.report.diagnostics.push(one);
+        push_limited(&mut self.report.diagnostics, one);
     }
 }
 

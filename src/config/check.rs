@@ -16,7 +16,7 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 use super::ha_cf::HaCfReport;
 use super::haresources::{HaResourcesReport, Resource};
 use super::host::HostFacts;
-use super::source::cited_path;
+use super::source::{cited_path, push_limited, Source, Span};
 use super::{authkeys, examine, haresources, Examination, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
 
@@ -103,10 +103,10 @@ pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckR
     if let Some(keys) = &examination.auth_keys.keys {
         checker.keys(keys);
     }
-    if let Some(report) = &examination.resources {
-        checker.groups(report);
-        checker.addresses(report);
-        checker.scripts(report);
+    if let (Some(report), Some(source)) = (&examination.resources, &examination.resources_source) {
+        checker.groups(report, source);
+        checker.addresses(report, source);
+        checker.scripts(report, source);
     }
     report(directory, &examination, checker.found)
 }
@@ -138,7 +138,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn add(&mut self, severity: Severity, file: &str, place: Place, message: String, help: &str) {
         let path = cited_path(self.directory, file);
-        self.found.push(Diagnostic::new(severity, &path, place, message, help.to_owned()));
+        push_limited(&mut self.found, Diagnostic::new(severity, &path, place, message, help.to_owned()));
     }
 
     fn nodes(&mut self, report: &HaCfReport) {
@@ -230,7 +230,7 @@ impl Checker<'_> {
         }
     }
 
-    fn groups(&mut self, report: &HaResourcesReport) {
+    fn groups(&mut self, report: &HaResourcesReport, source: &Source) {
         let file = haresources::FILE_NAME;
         let groups = &report.resources.groups;
         if groups.is_empty() && !report.failed {
@@ -238,13 +238,14 @@ impl Checker<'_> {
             self.add(Severity::Hint, file, Place::file(), message, "see haresources(5)");
         }
         let mut words: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
-        for (group, places) in groups.iter().zip(&report.places) {
+        for (group, spans) in groups.iter().zip(&report.places) {
             for (index, resource) in group.resources.iter().enumerate() {
-                let place = places.get(index + 1).cloned().unwrap_or_default();
+                let span = spans.get(index + 1).copied().unwrap_or_default();
                 let is_key = index == 0;
-                let Some((line, was_key)) = words.insert(&resource.word, (place.line, is_key)) else {
+                let Some((line, was_key)) = words.insert(&resource.word, (span.line, is_key)) else {
                     continue;
                 };
+                let place = source.place_of(span);
                 let word = &resource.word;
                 if is_key && was_key {
                     let message = format!("`{word}` is the first resource of line {line} too");
@@ -260,21 +261,21 @@ impl Checker<'_> {
     }
 
     /// The same address twice, however it is written, and addresses that are none.
-    fn addresses(&mut self, report: &HaResourcesReport) {
+    fn addresses(&mut self, report: &HaResourcesReport, source: &Source) {
         let file = haresources::FILE_NAME;
         let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
-        for (resource, place) in resources(report) {
+        for (resource, span) in resources(report) {
             match address(resource) {
                 None => {}
                 Some(Err(reason)) => {
                     let help = "expected ADDRESS[/BITS[/INTERFACE[:LABEL][/BROADCAST]]]";
-                    self.add(Severity::Error, file, place, reason, help);
+                    self.add(Severity::Error, file, source.place_of(span), reason, help);
                 }
                 Some(Ok(address)) => {
-                    if let Some(line) = seen.insert(address, place.line) {
+                    if let Some(line) = seen.insert(address, span.line) {
                         let message = format!("the address {address} is in line {line} too");
                         let help = "two groups would fight for it";
-                        self.add(Severity::Error, file, place, message, help);
+                        self.add(Severity::Error, file, source.place_of(span), message, help);
                     }
                 }
             }
@@ -282,11 +283,11 @@ impl Checker<'_> {
     }
 
     /// Resources that no script answers to (resources spec 1.5).
-    fn scripts(&mut self, report: &HaResourcesReport) {
+    fn scripts(&mut self, report: &HaResourcesReport, source: &Source) {
         let file = haresources::FILE_NAME;
         let own = self.directory.join("resource.d");
         let init = self.scripts.init_directory;
-        for (resource, place) in resources(report) {
+        for (resource, span) in resources(report) {
             let name = resource.script.as_str();
             if self.scripts.built_in.contains(&name) {
                 continue;
@@ -308,13 +309,14 @@ impl Checker<'_> {
                 format!("the resource script `{name}` is not executable")
             };
             let help = format!("looked in {} and {}", own.display(), init.display());
-            self.add(Severity::Error, file, place, message, &help);
+            self.add(Severity::Error, file, source.place_of(span), message, &help);
         }
-        for (resource, place) in resources(report) {
+        for (resource, span) in resources(report) {
             if let Some(interface) =
                 interface(resource).filter(|name| !self.host.interfaces.contains_key(*name))
             {
                 let message = format!("there is no interface `{interface}` at the moment");
+                let place = source.place_of(span);
                 self.add(Severity::Warning, file, place, message, "the address could not be set up");
             }
         }
@@ -322,10 +324,10 @@ impl Checker<'_> {
 }
 
 /// All resources with their places.
-fn resources(report: &HaResourcesReport) -> impl Iterator<Item = (&Resource, Place)> {
-    report.resources.groups.iter().zip(&report.places).flat_map(|(group, places)| {
-        let place = |index: usize| places.get(index + 1).cloned().unwrap_or_default();
-        group.resources.iter().enumerate().map(move |(index, resource)| (resource, place(index)))
+fn resources(report: &HaResourcesReport) -> impl Iterator<Item = (&Resource, Span)> {
+    report.resources.groups.iter().zip(&report.places).flat_map(|(group, spans)| {
+        let span = |index: usize| spans.get(index + 1).copied().unwrap_or_default();
+        group.resources.iter().enumerate().map(move |(index, resource)| (resource, span(index)))
     })
 }
 

@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 use super::directive::{self, Directive, Shape, Support};
 use super::host::HostFacts;
 use super::settings::HaCf;
-use super::source::{Source, LINE_MAX_BYTES};
+use super::source::{push_limited, Source, LINE_MAX_BYTES};
 use super::{validate, LogLine};
 use crate::types::LogLevel;
 
@@ -116,13 +116,13 @@ impl<'a> Reader<'a> {
 
     /// Adds a line the original prints.
     pub(super) fn log(&mut self, level: LogLevel, text: impl Into<String>) {
-        self.log.push((level, text.into()));
+        push_limited(&mut self.log, (level, text.into()));
     }
 
     /// Adds a remark of ours about a word. Errors stop the start.
     pub(super) fn remark(&mut self, severity: Severity, place: Place, message: String, help: String) {
         self.failed |= severity == Severity::Error;
-        self.diagnostics.push(self.source.remark(severity, place, message, help));
+        push_limited(&mut self.diagnostics, self.source.remark(severity, place, message, help));
     }
 
     /// The place of a word; that of a default is the file.
@@ -238,7 +238,9 @@ impl<'a> Reader<'a> {
     }
 
     fn fault(&mut self, directive: &'static Directive, word: &Word<'_>, fault: Fault) {
-        self.log.extend(fault.log);
+        for line in fault.log {
+            push_limited(&mut self.log, line);
+        }
         let place = match fault.part {
             Some((from, to)) => self.source.place(word.line, word.start + from, word.start + to),
             None if word.text.is_empty() => {

@@ -8,8 +8,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::diagnostic::{Diagnostic, Place, Severity};
-use super::source::{Source, LINE_MAX_BYTES};
+use super::diagnostic::{Diagnostic, Severity};
+use super::source::{push_limited, Source, Span, LINE_MAX_BYTES};
 use crate::types::NodeName;
 
 /// The file's name.
@@ -210,9 +210,9 @@ pub struct HaResourcesReport {
     /// The groups that could be read.
     pub resources: HaResources,
     /// The first word of every line as typed, in file order: the nodes.
-    pub first_words: Vec<(String, Place)>,
+    pub first_words: Vec<(String, Span)>,
     /// The places of the words of each group: the node's, then the resources'.
-    pub places: Vec<Vec<Place>>,
+    pub places: Vec<Vec<Span>>,
     /// Some line cannot be used.
     pub failed: bool,
     /// Remarks in file order.
@@ -239,10 +239,10 @@ struct Logical {
 impl Logical {
     /// The place of the bytes `start` to `end` of the text. All pieces start at column 1 of their
     /// line, since comments are cut only at the end.
-    fn place(&self, source: &Source, start: usize, end: usize) -> Place {
+    fn span(&self, start: usize, end: usize) -> Span {
         let piece = self.pieces.iter().rev().find(|(from, _)| *from <= start);
         let (from, line) = piece.copied().unwrap_or((0, 1));
-        source.place(line, start - from, end - from)
+        Span { line, start: start - from, end: end - from }
     }
 }
 
@@ -273,9 +273,9 @@ fn logical_lines(source: &Source, report: &mut HaResourcesReport) -> Vec<Logical
 fn read_group(source: &Source, line: &Logical, report: &mut HaResourcesReport) {
     let words = words(&line.text);
     let Some(((start, node), resources)) = words.split_first() else { return };
-    let place = line.place(source, *start, start + node.len());
-    let number = place.line;
-    report.first_words.push((node.to_string(), place.clone()));
+    let span = line.span(*start, start + node.len());
+    let place = source.place_of(span);
+    report.first_words.push((node.to_string(), span));
     let Some(name) = NodeName::new(node) else {
         let help = "expected a node of ha.cf, then resources";
         error(report, source.remark(Severity::Error, place, "this is no node name", help));
@@ -283,7 +283,8 @@ fn read_group(source: &Source, line: &Logical, report: &mut HaResourcesReport) {
     };
     if resources.is_empty() {
         let message = format!("node {name} has no resources in this line");
-        report.diagnostics.push(source.remark(Severity::Warning, place, message, "the line does nothing"));
+        let remark = source.remark(Severity::Warning, place, message, "the line does nothing");
+        push_limited(&mut report.diagnostics, remark);
         return;
     }
     if report.resources.groups.len() >= GROUPS_MAX || resources.len() > RESOURCES_MAX {
@@ -291,23 +292,23 @@ fn read_group(source: &Source, line: &Logical, report: &mut HaResourcesReport) {
         error(report, source.remark(Severity::Error, place, message, ""));
         return;
     }
-    let mut places = vec![place];
+    let mut places = vec![span];
     for (start, word) in resources {
-        let place = line.place(source, *start, start + word.len());
+        let span = line.span(*start, start + word.len());
         if word.chars().any(char::is_control) {
             let message = "there is a control character in this word";
-            error(report, source.remark(Severity::Error, place.clone(), message, ""));
+            error(report, source.remark(Severity::Error, source.place_of(span), message, ""));
         }
-        places.push(place);
+        places.push(span);
     }
     let resources = resources.iter().map(|(_, word)| Resource::new(word)).collect();
     report.places.push(places);
-    report.resources.groups.push(Group { node: name, line: number, resources });
+    report.resources.groups.push(Group { node: name, line: span.line, resources });
 }
 
 fn error(report: &mut HaResourcesReport, remark: Diagnostic) {
     report.failed = true;
-    report.diagnostics.push(remark);
+    push_limited(&mut report.diagnostics, remark);
 }
 
 /// Words separated by blanks and tabs, with their offsets.
@@ -363,7 +364,7 @@ mod tests {
         let report = parse("Alpha a\\\nb c \\ # no\n# x \\\nbeta d\\\n\nbeta e#f g\n\tbeta\th");
         assert_eq!(report.resources.normal_form(), "alpha ab c \\ \nbeta d \nbeta e \nbeta h \n");
         assert_eq!(report.places[0][2].line, 2);
-        assert_eq!((report.places[0][2].column, report.places[0][2].length), (3, 1));
+        assert_eq!((report.places[0][2].start, report.places[0][2].end), (2, 3));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use self::ha_cf::HaCfReport;
 use self::haresources::{HaResources, HaResourcesReport};
 use self::host::HostFacts;
 use self::settings::HaCf;
-use self::source::{cited_path, logged_path, read_file, ReadError, Source};
+use self::source::{cited_path, logged_path, push_limited, read_file, ReadError, Source};
 use crate::types::{AuthKeys, LogLevel, NodeName};
 
 pub use self::apply::NODES_MAX;
@@ -216,9 +216,9 @@ impl Examination {
 /// Reads all three files and says what is wrong with each, even when an earlier one is wrong
 /// already; the log lines end where the original stops.
 pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Examination {
-    let node_name = node_name(directory, host);
     let mut log = Log::default();
     let mut diagnostics = Vec::new();
+    let node_name = noted_node_name(directory, host, &mut diagnostics);
 
     let ha_cf = match read_file(directory, HA_CF) {
         Ok(source) => Some(ha_cf::read(&source, &node_name, host)),
@@ -296,7 +296,7 @@ fn examine_resources(
     let nodes = ha_cf.map(|report| report.settings.nodes.as_slice()).unwrap_or_default();
     let unknown = |word: &str| !nodes.iter().any(|node| node.as_str() == word.to_ascii_lowercase());
     let mut unknown_found = false;
-    for (word, place) in report.first_words.iter().filter(|(word, _)| !nodes.is_empty() && unknown(word)) {
+    for (word, span) in report.first_words.iter().filter(|(word, _)| !nodes.is_empty() && unknown(word)) {
         if !unknown_found {
             log.push(LogLevel::Error, format!("Bad nodename in {logged} [{word}]"));
         }
@@ -304,7 +304,8 @@ fn examine_resources(
         let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
         let message = format!("`{word}` is not a node of ha.cf");
         let help = format!("the nodes are {}", names.join(", "));
-        diagnostics.push(source.remark(Severity::Error, place.clone(), message, help));
+        let remark = source.remark(Severity::Error, source.place_of(*span), message, help);
+        push_limited(diagnostics, remark);
     }
     if report.failed && !unknown_found {
         log.push(LogLevel::Error, format!("Cannot use every line of {logged}"));
@@ -317,10 +318,22 @@ fn examine_resources(
 
 /// This node's name: the first line of `nodeinfo` or `uname -n`, in lower case (messaging spec 5.4).
 pub fn node_name(directory: &Path, host: &HostFacts) -> String {
-    let from_file = read_file(directory, NODE_INFO)
-        .ok()
-        .map(|source| source.line(1).unwrap_or("").trim().to_ascii_lowercase());
-    from_file.unwrap_or_else(|| host.node_name.to_ascii_lowercase())
+    noted_node_name(directory, host, &mut Vec::new())
+}
+
+/// `nodeinfo` or `uname -n`, in lower case (messaging spec 5.4).
+fn noted_node_name(directory: &Path, host: &HostFacts, diagnostics: &mut Vec<Diagnostic>) -> String {
+    match read_file(directory, NODE_INFO) {
+        Ok(source) => return source.line(1).unwrap_or("").trim().to_ascii_lowercase(),
+        Err(error) if error.is_missing() => {}
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            let help = "`uname -n` is used instead; take the file away or make it readable".to_owned();
+            let path = cited_path(directory, NODE_INFO);
+            diagnostics.push(Diagnostic::new(Severity::Warning, &path, Place::file(), message, help));
+        }
+    }
+    host.node_name.to_ascii_lowercase()
 }
 
 fn unreadable(directory: &Path, name: &str, error: &ReadError) -> Diagnostic {

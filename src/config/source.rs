@@ -13,6 +13,21 @@ pub const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// 5120 bytes with its end mark, messaging spec 5.1).
 pub const LINE_MAX_BYTES: usize = 5119;
 
+/// Most remarks kept about one file, and most log lines: a file of junk must not fill the memory.
+/// Whether the file is good does not depend on it.
+pub const REMARKS_MAX: usize = 500;
+
+/// Part of a line: byte offsets `start` to `end` in line `line` (from 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The line, from 1.
+    pub line: usize,
+    /// First byte.
+    pub start: usize,
+    /// Behind the last byte.
+    pub end: usize,
+}
+
 /// Text of one file and the name it is cited under.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -79,9 +94,21 @@ impl Source {
         Diagnostic::new(severity, &self.path, place, message.into(), help.into())
     }
 
+    /// The place of a span in this file.
+    pub fn place_of(&self, span: Span) -> Place {
+        self.place(span.line, span.start, span.end)
+    }
+
     /// The place of a word in this file.
     pub fn place(&self, line: usize, start: usize, end: usize) -> Place {
         self.line(line).map_or_else(Place::file, |text| Place::span(line, text, start, end))
+    }
+}
+
+/// Adds to a list of remarks or log lines as long as there are not too many.
+pub(super) fn push_limited<T>(list: &mut Vec<T>, one: T) {
+    if list.len() < REMARKS_MAX {
+        list.push(one);
     }
 }
 

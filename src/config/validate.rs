@@ -142,6 +142,8 @@ fn check_log(reader: &mut Reader<'_>) {
     let some_target = log.facility.is_some() || log.log_file.is_some() || log.debug_file.is_some();
     if some_target {
         reader.log(LogLevel::Warning, LOGD_DISABLED);
+    } else if reader.draft.use_logd == Some(true) {
+        // refused already
     } else if reader.draft.use_logd == Some(false) {
         reader.log(LogLevel::Error, "No log entry found in ha.cf and use_logd is set to off");
         file_error(
