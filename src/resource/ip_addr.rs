@@ -18,7 +18,8 @@ use crate::net::announce::{self, Repeats};
 use crate::net::arp;
 use crate::net::interface::{self, Checked, FindError, Found, Wanted};
 use crate::net::netlink::{Address, Change, Link, Netlink, NetlinkError, SCOPE_HOST, SCOPE_LINK};
-use crate::net::ping;
+use crate::net::{ping, state};
+use crate::sys::print;
 
 use super::ip_parameters::{from_arguments, split_label, unsupported, PARAMETERS};
 use super::{Action, Agent, Context, ExitCode};
@@ -116,12 +117,12 @@ impl<'a> IpAddr<'a> {
         let (Some(interval_ms), Some(count)) = (count("arp_interval", 200), count("arp_count", 5)) else {
             return fail("arp_interval and arp_count must be whole numbers above 0", ExitCode::NotConfigured);
         };
-        let state = announce::state_directory();
-        let pid_file = state.join(format!("send_arp-{}", checked.ip));
+        let directory = state::directory();
+        let pid_file = directory.join(format!("send_arp-{}", checked.ip));
         let agent = Self {
             repeats: Repeats { interval_ms: u64::from(interval_ms), count, pid_file },
             in_background: parameters.boolean("arp_bg", true),
-            loopback_file: state.join(checked.ip.to_string()),
+            loopback_file: directory.join(checked.ip.to_string()),
             label: label.map(str::to_owned),
             context,
             wanted,
@@ -188,7 +189,7 @@ impl<'a> IpAddr<'a> {
         let addresses = self.addresses(&mut netlink)?;
         let running = !self.served(&addresses).is_empty();
         if print {
-            println!("{}", if running { "running" } else { "stopped" });
+            print::line(if running { "running" } else { "stopped" });
         }
         Ok(if running { ExitCode::Success } else { ExitCode::NotRunning })
     }
@@ -309,7 +310,13 @@ impl<'a> IpAddr<'a> {
                 continue;
             }
             self.info(&format!("Removing conflicting loopback {name}."));
-            if let Err(error) = fs::write(&self.loopback_file, format!("{ip} 32 255.255.255.255 {name}\n")) {
+            if let Some(directory) = self.loopback_file.parent() {
+                // It exists nearly always; writing the note tells if not.
+                let _ = fs::create_dir(directory);
+            }
+            if let Err(error) =
+                state::replace(&self.loopback_file, format!("{ip} 32 255.255.255.255 {name}\n").as_bytes())
+            {
                 let file = self.loopback_file.display();
                 return self.fail(&format!("Cannot note the loopback address in {file}: {error}"));
             }
@@ -322,10 +329,13 @@ impl<'a> IpAddr<'a> {
 
     /// Puts back what [`Self::free_loopback`] noted.
     fn restore_loopback(&self, netlink: &mut Netlink) {
-        let Ok(note) = fs::read_to_string(&self.loopback_file) else { return };
+        let Ok(note) = state::read(&self.loopback_file) else { return };
+        let note = String::from_utf8_lossy(&note);
         let ip = self.checked.ip;
         let name = match note.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-            [noted, "32", _, name] if *noted == ip.to_string() => (*name).to_owned(),
+            [noted, "32", _, name] if *noted == ip.to_string() && name.starts_with("lo") => {
+                (*name).to_owned()
+            }
             _ => {
                 let file = self.loopback_file.display();
                 return self.warn(&format!("{file} does not name a loopback address; left as it is."));

@@ -4,4 +4,5 @@
 
 pub mod local_time;
 pub mod packet;
+pub mod print;
 pub mod syslog;
