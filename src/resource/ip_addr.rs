@@ -8,6 +8,7 @@
 //! route, so they find it when its route is gone; secondaries of a removed primary are put back.
 
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -149,8 +150,12 @@ impl<'a> IpAddr<'a> {
         if self.context.parameters.boolean("lvs_support", false) {
             self.free_loopback(&mut netlink, &addresses)?;
         }
+        // The network is told before anything is written to a log: a slow disk must not delay that.
         self.add(&mut netlink, &found, label.as_deref())?;
-        self.tell_network(&found.link);
+        let sent = self.announce(&found.link);
+        self.log_added(&found, label.as_deref());
+        self.info(&format!("Bringing device {} up", found.link.name));
+        self.log_announced(&found.link, sent);
         Ok(ExitCode::Success)
     }
 
@@ -236,7 +241,21 @@ impl<'a> IpAddr<'a> {
         if !link.is_up() {
             changes.push(Change::LinkUp(link.index));
         }
-        let results = netlink.apply(&changes);
+        for result in self.kernel(netlink.apply(&changes))? {
+            match result {
+                Ok(()) | Err(Errno::EEXIST) => (),
+                Err(error) => {
+                    self.log_added(found, label);
+                    let ip = self.checked.ip;
+                    return self.fail(&format!("Failed to add {ip} to {}: {}", link.name, error.desc()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn log_added(&self, found: &Found, label: Option<&str>) {
+        let Found { link, prefix, broadcast } = found;
         let with_broadcast = broadcast.map_or(String::new(), |it| format!(" with broadcast address {it}"));
         let with_label = label.map_or(String::new(), |it| format!(" (with label {it})"));
         let ip = self.checked.ip;
@@ -244,26 +263,17 @@ impl<'a> IpAddr<'a> {
             "Adding inet address {ip}/{prefix}{with_broadcast} to device {}{with_label}",
             link.name
         ));
-        for result in self.kernel(results)? {
-            match result {
-                Ok(()) | Err(Errno::EEXIST) => (),
-                Err(error) => {
-                    return self.fail(&format!("Failed to add {ip} to {}: {}", link.name, error.desc()));
-                }
-            }
-        }
-        self.info(&format!("Bringing device {} up", link.name));
-        Ok(())
     }
 
-    /// Announces the address; a failure does not make the start fail.
-    fn tell_network(&self, link: &Link) {
-        if link.name.starts_with("lo") {
-            return;
-        }
+    /// Announces the address, except on loopback; a failure does not make the start fail.
+    fn announce(&self, link: &Link) -> Option<io::Result<()>> {
+        (!link.name.starts_with("lo")).then(|| announce::announce(link, self.checked.ip, &self.repeats))
+    }
+
+    fn log_announced(&self, link: &Link, sent: Option<io::Result<()>>) {
+        let Some(sent) = sent else { return };
         let ip = self.checked.ip;
         let Repeats { interval_ms, count, pid_file } = &self.repeats;
-        let sent = announce::announce(link, ip, &self.repeats);
         self.info(&format!(
             "{}/send_arp -i {interval_ms} -r {count} -p {} {} {ip} auto not_used not_used",
             helper_directory(),
@@ -455,7 +465,7 @@ fn announce_again(context: &Context) -> bool {
     };
     match here() {
         Ok(Some(link)) => {
-            agent.tell_network(&link);
+            agent.log_announced(&link, agent.announce(&link));
             true
         }
         _ => false,
