@@ -11,10 +11,10 @@
 //! address that is none is refused here; the original sent what it made of it.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,12 +24,13 @@ use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
-use crate::sys::syslog;
+use crate::sys::{print, syslog};
 use crate::types::LogLevel;
 
 use super::arp::{Announcer, HardwareAddress, Operation};
 use super::netlink::{Link, Netlink};
 use super::options::{self, Parsed};
+use super::state;
 
 /// Set for the detached announcer: it makes a session of its own and finds the socket that its
 /// parent opened as standard input.
@@ -82,7 +83,7 @@ pub fn send_arp(called_as: &str, words: &[String]) -> u8 {
     };
     let heartbeat_mode = ['i', 'r', 'p'].iter().any(|letter| parsed.has(*letter));
     if parsed.has('V') {
-        println!("send_arp utility");
+        print::line("send_arp utility");
         return 0;
     }
     if parsed.has('h') || parsed.has('?') {
@@ -139,7 +140,7 @@ pub fn announce(link: &Link, address: Ipv4Addr, repeats: &Repeats) -> io::Result
 /// # Errors
 /// The file cannot be read or removed, or the process cannot be killed.
 pub fn stop_announcing(pid_file: &Path) -> io::Result<bool> {
-    let text = match fs::read(pid_file) {
+    let text = match state::read(pid_file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -213,7 +214,7 @@ impl Request {
                 return Err((LogLevel::Info, text));
             }
             Some(path) => path.clone(),
-            None => state_directory().join(format!("send_arp-{}", self.address)),
+            None => state::directory().join(format!("send_arp-{}", self.address)),
         };
         let _owned = PidFile::take(&pid_file)
             .map_err(|why| error(format!("Cannot take pid-file {}: {why}", pid_file.display())))?;
@@ -249,14 +250,6 @@ impl Request {
     }
 }
 
-/// The directory for agents' state: `HA_RSCTMP`, else `/var/run/resource-agents`.
-pub fn state_directory() -> PathBuf {
-    match std::env::var_os("HA_RSCTMP") {
-        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
-        _ => PathBuf::from("/var/run/resource-agents"),
-    }
-}
-
 /// A pid file held by this process, removed at its normal end.
 struct PidFile<'a>(&'a Path);
 
@@ -271,7 +264,7 @@ impl<'a> PidFile<'a> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
                 Err(error) => return Err(error),
             }
-            let text = fs::read(path).unwrap_or_default();
+            let text = state::read(path).unwrap_or_default();
             match parse_pid(&text) {
                 Some(pid) if pid == Pid::this() => return Ok(Self(path)),
                 Some(pid) => {
@@ -292,7 +285,7 @@ impl<'a> PidFile<'a> {
 
 impl Drop for PidFile<'_> {
     fn drop(&mut self) {
-        let own = fs::read(self.0).ok().and_then(|text| parse_pid(&text)) == Some(Pid::this());
+        let own = state::read(self.0).ok().and_then(|text| parse_pid(&text)) == Some(Pid::this());
         if own {
             // A file that cannot be removed is found to be a leftover by whoever comes next.
             let _ = fs::remove_file(self.0);
@@ -306,9 +299,8 @@ fn claim(path: &Path, pid: u32) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(name);
-    let _ = fs::remove_file(&draft);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let result = file.write_all(pid.to_string().as_bytes()).and_then(|()| fs::hard_link(&draft, path));
+    let result =
+        state::replace(&draft, pid.to_string().as_bytes()).and_then(|()| fs::hard_link(&draft, path));
     let _ = fs::remove_file(&draft);
     result
 }
@@ -370,7 +362,7 @@ pub(super) fn resolve(text: &str) -> Option<Ipv4Addr> {
 }
 
 fn usage(mistake: &str, code: u8) -> u8 {
-    eprint!("{mistake}{USAGE}");
+    print::error_line(&format!("{mistake}{}", USAGE.trim_end()));
     code
 }
 
@@ -378,9 +370,8 @@ fn usage(mistake: &str, code: u8) -> u8 {
 fn log(level: LogLevel, text: &str) {
     let host = nix::unistd::gethostname().unwrap_or_default();
     let (date, pid, level_word) = (syslog::traditional_date(syslog::now_s()), Pid::this(), level.as_str());
-    // Nobody may be reading any more; the system log has it.
-    let _ =
-        writeln!(io::stderr(), "{date} {} send_arp: [{pid}]: {level_word}: {text}", host.to_string_lossy());
+    let host = host.to_string_lossy();
+    print::error_line(&format!("{date} {host} send_arp: [{pid}]: {level_word}: {text}"));
     syslog::send(SYSLOG_USER, level.syslog_priority(), "send_arp", &format!("[{pid}]: {level_word}: {text}"));
 }
 

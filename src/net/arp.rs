@@ -79,11 +79,12 @@ impl Announcer {
     ) -> io::Result<Self> {
         let socket = PacketSocket::from_socket(socket, link.index, ETHERTYPE_ARP);
         let make = |operation| match link.hardware_type {
+            HARDWARE_INFINIBAND if sender.is_some() => None,
             HARDWARE_INFINIBAND => infiniband_announcement(operation, &link.address, address),
             _ => ethernet_announcement(operation, &link.address, sender, address),
         };
         let unsupported = || {
-            let text = format!("{} has no hardware address that ARP can announce", link.name);
+            let text = format!("this hardware address cannot be announced on {}", link.name);
             io::Error::new(io::ErrorKind::Unsupported, text)
         };
         Ok(Self {

@@ -3,7 +3,7 @@
 //!
 //! Ethernet only; other links are refused.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::packet::{Framing, PacketSocket};
+use crate::sys::print;
 
 use super::announce::resolve;
 use super::arp::{self, ArpFields, HardwareAddress, Heard, Operation};
@@ -34,7 +35,7 @@ pub fn run(options: &Parsed) -> u8 {
     match Arping::from_options(options).and_then(|mut arping| arping.run()) {
         Ok(code) => code,
         Err(Failure { text, code }) => {
-            eprintln!("{text}");
+            print::error_line(&text);
             code
         }
     }
@@ -272,8 +273,7 @@ impl Arping {
 
     fn say(&self, line: &str) {
         if !self.mode.quiet {
-            // Nobody may be reading any more; the exit code tells the result.
-            let _ = writeln!(io::stdout(), "{line}");
+            print::line(line);
         }
     }
 }

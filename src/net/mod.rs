@@ -15,3 +15,4 @@ pub mod netlink;
 pub mod netlink_message;
 pub mod options;
 pub mod ping;
+pub mod state;

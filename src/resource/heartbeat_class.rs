@@ -2,6 +2,8 @@
 //! (agents spec 2.1), and the OCF class: one action, parameters in the environment.
 
 use super::script_log::ScriptLog;
+use crate::sys::print;
+
 use super::{meta_data, Action, Agent, Context, ExitCode, Parameters};
 
 /// Ends every usage line.
@@ -32,17 +34,17 @@ pub fn program(agent: &'static Agent, called_as: &str, words: &[String]) -> u8 {
     }
     let usage = format!("usage: {called_as} {} {OPERATIONS}", agent.usage_words);
     let Some((operation, arguments)) = words.split_last() else {
-        println!("{usage}");
+        print::line(&usage);
         return 1;
     };
     let Some((instance, parameters)) = (agent.from_arguments)(arguments) else {
-        println!("{usage}");
+        print::line(&usage);
         return 1;
     };
     let log = ScriptLog::from_environment(agent.name, &instance);
     let refused = |text: &str| {
         log.line(text);
-        println!("{text}\n{usage}");
+        print::line(&format!("{text}\n{usage}"));
         1
     };
     match *operation {
@@ -52,13 +54,13 @@ pub fn program(agent: &'static Agent, called_as: &str, words: &[String]) -> u8 {
                 return class_monitor(&context);
             }
             let report = operate(agent, &instance, &context, operation);
-            println!("{}", report.line);
+            print::line(&report.line);
             report.code
         }
         "usage" | "help" => {
-            println!("{usage}");
+            print::line(&usage);
             if agent.usage_code == 0 {
-                println!("{}", result_line(0, false));
+                print::line(&result_line(0, false));
             }
             agent.usage_code
         }
@@ -110,18 +112,20 @@ fn ocf_program(agent: &'static Agent, called_as: &str, action: Action) -> u8 {
         Ok(instance) if !instance.is_empty() => instance,
         _ if action == Action::MetaData || action == Action::Usage => "RESOURCE_ID".to_owned(),
         _ if std::env::var_os("OCF_RA_VERSION_MAJOR").is_some() => {
-            eprintln!("ERROR: Need to tell us our resource instance name.");
+            print::error_line("ERROR: Need to tell us our resource instance name.");
             return ExitCode::WrongArguments.number();
         }
         _ => "default".to_owned(),
     };
     match action {
         Action::MetaData => {
-            print!("{}", meta_data::xml(agent));
+            print::line(meta_data::xml(agent).trim_end());
             0
         }
         Action::Usage => {
-            println!("usage: {called_as} (start|stop|status|monitor|validate-all|meta-data|usage)");
+            print::line(&format!(
+                "usage: {called_as} (start|stop|status|monitor|validate-all|meta-data|usage)"
+            ));
             0
         }
         _ => {

@@ -8,6 +8,7 @@
 //! route, so they find it when its route is gone; secondaries of a removed primary are put back.
 
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::net::announce::{self, Repeats};
 use crate::net::arp;
 use crate::net::interface::{self, Checked, FindError, Found, Wanted};
 use crate::net::netlink::{Address, Change, Link, Netlink, NetlinkError, SCOPE_HOST, SCOPE_LINK};
-use crate::net::ping;
+use crate::net::{ping, state};
+use crate::sys::print;
 
 use super::ip_parameters::{from_arguments, split_label, unsupported, PARAMETERS};
 use super::{Action, Agent, Context, ExitCode};
@@ -116,12 +118,12 @@ impl<'a> IpAddr<'a> {
         let (Some(interval_ms), Some(count)) = (count("arp_interval", 200), count("arp_count", 5)) else {
             return fail("arp_interval and arp_count must be whole numbers above 0", ExitCode::NotConfigured);
         };
-        let state = announce::state_directory();
-        let pid_file = state.join(format!("send_arp-{}", checked.ip));
+        let directory = state::directory();
+        let pid_file = directory.join(format!("send_arp-{}", checked.ip));
         let agent = Self {
             repeats: Repeats { interval_ms: u64::from(interval_ms), count, pid_file },
             in_background: parameters.boolean("arp_bg", true),
-            loopback_file: state.join(checked.ip.to_string()),
+            loopback_file: directory.join(checked.ip.to_string()),
             label: label.map(str::to_owned),
             context,
             wanted,
@@ -148,8 +150,12 @@ impl<'a> IpAddr<'a> {
         if self.context.parameters.boolean("lvs_support", false) {
             self.free_loopback(&mut netlink, &addresses)?;
         }
+        // The network is told before anything is written to a log: a slow disk must not delay that.
         self.add(&mut netlink, &found, label.as_deref())?;
-        self.tell_network(&found.link);
+        let sent = self.announce(&found.link);
+        self.log_added(&found, label.as_deref());
+        self.info(&format!("Bringing device {} up", found.link.name));
+        self.log_announced(&found.link, sent);
         Ok(ExitCode::Success)
     }
 
@@ -188,7 +194,7 @@ impl<'a> IpAddr<'a> {
         let addresses = self.addresses(&mut netlink)?;
         let running = !self.served(&addresses).is_empty();
         if print {
-            println!("{}", if running { "running" } else { "stopped" });
+            print::line(if running { "running" } else { "stopped" });
         }
         Ok(if running { ExitCode::Success } else { ExitCode::NotRunning })
     }
@@ -235,7 +241,21 @@ impl<'a> IpAddr<'a> {
         if !link.is_up() {
             changes.push(Change::LinkUp(link.index));
         }
-        let results = netlink.apply(&changes);
+        for result in self.kernel(netlink.apply(&changes))? {
+            match result {
+                Ok(()) | Err(Errno::EEXIST) => (),
+                Err(error) => {
+                    self.log_added(found, label);
+                    let ip = self.checked.ip;
+                    return self.fail(&format!("Failed to add {ip} to {}: {}", link.name, error.desc()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn log_added(&self, found: &Found, label: Option<&str>) {
+        let Found { link, prefix, broadcast } = found;
         let with_broadcast = broadcast.map_or(String::new(), |it| format!(" with broadcast address {it}"));
         let with_label = label.map_or(String::new(), |it| format!(" (with label {it})"));
         let ip = self.checked.ip;
@@ -243,26 +263,17 @@ impl<'a> IpAddr<'a> {
             "Adding inet address {ip}/{prefix}{with_broadcast} to device {}{with_label}",
             link.name
         ));
-        for result in self.kernel(results)? {
-            match result {
-                Ok(()) | Err(Errno::EEXIST) => (),
-                Err(error) => {
-                    return self.fail(&format!("Failed to add {ip} to {}: {}", link.name, error.desc()));
-                }
-            }
-        }
-        self.info(&format!("Bringing device {} up", link.name));
-        Ok(())
     }
 
-    /// Announces the address; a failure does not make the start fail.
-    fn tell_network(&self, link: &Link) {
-        if link.name.starts_with("lo") {
-            return;
-        }
+    /// Announces the address, except on loopback; a failure does not make the start fail.
+    fn announce(&self, link: &Link) -> Option<io::Result<()>> {
+        (!link.name.starts_with("lo")).then(|| announce::announce(link, self.checked.ip, &self.repeats))
+    }
+
+    fn log_announced(&self, link: &Link, sent: Option<io::Result<()>>) {
+        let Some(sent) = sent else { return };
         let ip = self.checked.ip;
         let Repeats { interval_ms, count, pid_file } = &self.repeats;
-        let sent = announce::announce(link, ip, &self.repeats);
         self.info(&format!(
             "{}/send_arp -i {interval_ms} -r {count} -p {} {} {ip} auto not_used not_used",
             helper_directory(),
@@ -309,7 +320,13 @@ impl<'a> IpAddr<'a> {
                 continue;
             }
             self.info(&format!("Removing conflicting loopback {name}."));
-            if let Err(error) = fs::write(&self.loopback_file, format!("{ip} 32 255.255.255.255 {name}\n")) {
+            if let Some(directory) = self.loopback_file.parent() {
+                // It exists nearly always; writing the note tells if not.
+                let _ = fs::create_dir(directory);
+            }
+            if let Err(error) =
+                state::replace(&self.loopback_file, format!("{ip} 32 255.255.255.255 {name}\n").as_bytes())
+            {
                 let file = self.loopback_file.display();
                 return self.fail(&format!("Cannot note the loopback address in {file}: {error}"));
             }
@@ -322,10 +339,13 @@ impl<'a> IpAddr<'a> {
 
     /// Puts back what [`Self::free_loopback`] noted.
     fn restore_loopback(&self, netlink: &mut Netlink) {
-        let Ok(note) = fs::read_to_string(&self.loopback_file) else { return };
+        let Ok(note) = state::read(&self.loopback_file) else { return };
+        let note = String::from_utf8_lossy(&note);
         let ip = self.checked.ip;
         let name = match note.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-            [noted, "32", _, name] if *noted == ip.to_string() => (*name).to_owned(),
+            [noted, "32", _, name] if *noted == ip.to_string() && name.starts_with("lo") => {
+                (*name).to_owned()
+            }
             _ => {
                 let file = self.loopback_file.display();
                 return self.warn(&format!("{file} does not name a loopback address; left as it is."));
@@ -445,7 +465,7 @@ fn announce_again(context: &Context) -> bool {
     };
     match here() {
         Ok(Some(link)) => {
-            agent.tell_network(&link);
+            agent.log_announced(&link, agent.announce(&link));
             true
         }
         _ => false,

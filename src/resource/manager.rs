@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::sys::print;
 use crate::types::ResourceSet;
 
 use super::groups::{groups, Group, FILE_MAX_BYTES};
@@ -184,7 +185,7 @@ impl Manager {
 
     fn print(&self, line_of: impl Fn(&Group) -> Option<String>) -> u8 {
         for line in self.groups().filter_map(line_of) {
-            println!("{line}");
+            print::line(&line);
         }
         u8::from(self.groups.is_err())
     }
@@ -229,7 +230,7 @@ impl Manager {
         match self.runner.log().debug_file().and_then(append) {
             Some(mut file) => u8::from(writeln!(file, "{state}").is_err()),
             None => {
-                println!("{state}");
+                print::line(state);
                 0
             }
         }
@@ -239,7 +240,7 @@ impl Manager {
     fn verify_all_idle(&self, called_as: &str) -> u8 {
         let say = |text: &str| {
             self.runner.log().line(text);
-            eprintln!("{text}");
+            print::error_line(text);
         };
         let mut active = 0_u8;
         for word in self.groups().filter_map(|group| group.1.first()) {
@@ -339,7 +340,9 @@ fn escape(word: &str) -> String {
 }
 
 fn usage(called_as: &str) -> u8 {
-    eprintln!("usage: {called_as} listkeys machine | takegroup key | givegroup key|status resource");
+    print::error_line(&format!(
+        "usage: {called_as} listkeys machine | takegroup key | givegroup key|status resource"
+    ));
     1
 }
 

@@ -157,7 +157,7 @@ fn own_stderr() -> io::Result<OwnedFd> {
 /// The local node's name: `HA_CURHOST`, else `uname -n` in lower case.
 pub fn current_host() -> String {
     match std::env::var("HA_CURHOST") {
-        Ok(name) if !name.is_empty() => name,
+        Ok(name) if !name.is_empty() => name.to_ascii_lowercase(),
         _ => nix::unistd::gethostname().unwrap_or_default().to_string_lossy().to_ascii_lowercase(),
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::local_time::local_time;
-use crate::sys::syslog;
+use crate::sys::{print, syslog};
 
 /// Socket of the logging daemon (agents spec 4.2).
 const LOGD_SOCKET: &str = "/var/lib/heartbeat/log_daemon";
@@ -78,8 +78,8 @@ impl ScriptLog {
         let targets = &*self.targets;
         if targets.terminal {
             return match &targets.fixed_tag {
-                Some(tag) => to_stderr(&format!("{tag}: {text}")),
-                None => to_stderr(&text),
+                Some(tag) => print::error_line(&format!("{tag}: {text}")),
+                None => print::error_line(&text),
             };
         }
         if targets.logd && to_logd(&self.tag, &text) {
@@ -94,7 +94,7 @@ impl ScriptLog {
             written |= append(file, &line);
         }
         if !written {
-            to_stderr(&format!("{} {text}", date()));
+            print::error_line(&format!("{} {text}", date()));
         }
         if let Some(file) =
             targets.debug_file.as_ref().filter(|file| Some(*file) != targets.log_file.as_ref())
@@ -125,11 +125,6 @@ fn date() -> String {
 fn append(file: &PathBuf, line: &str) -> bool {
     let opened = OpenOptions::new().append(true).create(true).open(file);
     opened.and_then(|mut file| file.write_all(line.as_bytes())).is_ok()
-}
-
-fn to_stderr(line: &str) {
-    // Nobody left to tell.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Hands a record to the logging daemon; `false` when it is not there or does not take it at once.

@@ -6,6 +6,7 @@ pub mod interface;
 pub mod local_time;
 pub mod namespace;
 pub mod packet;
+pub mod print;
 pub mod process;
 pub mod sched;
 pub mod syslog;

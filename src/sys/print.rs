@@ -1,0 +1,14 @@
+//! Printing that does not end the program when nobody reads any more: the work counts, and the
+//! exit code tells its result.
+
+use std::io::{self, Write};
+
+/// A line on standard output.
+pub fn line(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// A line on standard error.
+pub fn error_line(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
