@@ -119,6 +119,9 @@ impl Cluster {
             self.legacy_begin();
             return;
         }
+        if self.shutdown.is_under_way() {
+            return; // nothing is begun that would have to be ended at once
+        }
         self.claims.phase = Phase::Starting;
         self.send(Message::new("starting"));
         if self.claims.resumed {
@@ -178,8 +181,11 @@ impl Cluster {
         let Some(peer) = self.peer() else {
             return;
         };
-        // A beat must have come too: it says what the peer has not cleaned up yet.
-        let beat_came = peer.extension.as_ref().is_none_or(|peer| peer.holding.is_some());
+        // A beat must have come too, sent after the peer heard this life of ours: it says what the
+        // peer has not cleaned up yet, and cannot be an old one that somebody sends again.
+        let ours = self.settings.generation;
+        let fresh = |peer: &Extension| peer.holding.is_some() && peer.hears_generation == Some(ours);
+        let beat_came = peer.extension.as_ref().is_none_or(fresh);
         let claims_known = self.claims.peer_known && peer.status == Status::Active && beat_came;
         let ready = if peer.is_ours() {
             claims_known
@@ -239,7 +245,9 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         if self.claims.local_timeout_ms.is_some_and(|due| now_ms >= due) {
             self.claims.local_timeout_ms = None;
-            if self.claims.phase == Phase::Received {
+            // One of ours says all there is to know, or dies: no guess after a while.
+            let guess = self.peer().is_none_or(|peer| !peer.is_ours());
+            if self.claims.phase == Phase::Received && guess {
                 self.first_acquisition();
                 self.log(LogLevel::Info, "local resource transition completed.");
             }
@@ -490,6 +498,7 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.peer_report = 0;
         self.claims.held_at_loss = None;
+        self.claims.failure_offered = ResourceSet::NONE;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
         self.legacy_peer_restarted();

@@ -178,8 +178,27 @@ impl Cluster {
         self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
     }
 
+    /// A person wants here what is claimed here and did not start: tried again. `false` when there
+    /// is nothing of that kind.
+    pub(super) fn try_failed_again(&mut self, set: ResourceSet) -> bool {
+        let again = self.claims.failed.intersection(self.claims.hold).intersection(set);
+        let free = self.is_settled() && !again.is_empty();
+        if free {
+            self.schedule(Job::Acquire(again), Purpose::Acquire);
+        }
+        free
+    }
+
+    /// The set went away after a failed start here: should it come back and fail again, the peer
+    /// may be asked again.
+    pub(super) fn failure_is_history(&mut self, set: ResourceSet) {
+        self.claims.failure_offered = self.claims.failure_offered.minus(set);
+    }
+
     /// A person asked for a set to move: earlier failures do not stand in the way.
+    /// What is claimed here and did not start stays known until it starts or is given away.
     pub(super) fn forget_failures(&mut self, set: ResourceSet) {
+        let set = set.minus(self.claims.hold);
         self.claims.failed = self.claims.failed.minus(set);
         self.claims.failure_offered = self.claims.failure_offered.minus(set);
     }

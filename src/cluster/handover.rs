@@ -92,7 +92,8 @@ impl Cluster {
             }
             Command::Takeover(set) => {
                 self.forget_failures(set);
-                self.request_takeover(set)
+                let again = self.try_failed_again(set);
+                self.request_takeover(set).or_else(|why| if again { Ok(()) } else { Err(why) })
             }
             Command::Shutdown => {
                 self.begin_shutdown();

@@ -152,6 +152,7 @@ impl Cluster {
         let wanted_again = self.acquiring();
         self.claims.hold = self.claims.hold.minus(set.minus(wanted_again));
         self.claims.unclean = self.claims.unclean.minus(set);
+        self.failure_is_history(set);
     }
 
     fn finish_job(&mut self, set: ResourceSet, purpose: Purpose) {

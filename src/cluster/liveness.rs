@@ -1,6 +1,6 @@
 //! Beats, deaths, links, and when communication counts as up (messaging spec 4.2 to 4.5, 3.7).
 
-use crate::types::{LinkName, LogLevel, ResourceSet, SequenceNumber};
+use crate::types::{Generation, LinkName, LogLevel, ResourceSet, SequenceNumber};
 use crate::wire::message::Message;
 
 use super::event::Output;
@@ -139,6 +139,9 @@ impl Cluster {
             .map(|(_, node)| node.name.as_str())
             .collect();
         message.push_text("hahear", &heard.join(" "));
+        if let Some(peer) = self.peer().filter(|peer| peer.generation.0 > 0) {
+            message.push_text("hahg", &format!("{:x}", peer.generation.0));
+        }
         if self.liveness.communication_up && self.settings.manage_resources {
             self.add_claims(message);
         }
@@ -150,6 +153,7 @@ impl Cluster {
         let local = self.settings.local.as_str();
         Some(Extension {
             hears_us: message.text("hahear").is_some_and(|names| names.split(' ').any(|name| name == local)),
+            hears_generation: message.hex("hahg").map(Generation),
             holding: set("hahold"),
             settled: message.text("hastable") == Some("1"),
             failed: set("hafail").unwrap_or_default(),

@@ -62,6 +62,8 @@ pub struct Link {
 pub struct Extension {
     /// It hears us.
     pub hears_us: bool,
+    /// The newest generation of ours that it heard.
+    pub hears_generation: Option<Generation>,
     /// What it claims, its viewpoint; `None` before its communication is up.
     pub holding: Option<ResourceSet>,
     /// No job of it is under way.

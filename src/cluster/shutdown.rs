@@ -150,7 +150,8 @@ impl Cluster {
     fn quick_restart(&mut self) {
         self.liveness.extra_dead_time_ms = QUICK_RESTART_EXTRA_MS;
         self.send_status();
-        let held = self.claims.hold;
+        // A claim to what does not start here is not carried over.
+        let held = self.claims.hold.minus(self.claims.failed);
         self.log(LogLevel::Info, "Heartbeat restart triggered.");
         self.log(LogLevel::Info, "Restarting heartbeat.");
         self.outputs.push_back(Output::Exit(ExitReason::QuickRestart(held)));

@@ -12,7 +12,7 @@
 //!
 //! **A late node.** After a pause in which its beats stayed out for deadtime, a host must begin to
 //! release what it has within [`late_ms`](Checker), partition or not, unless a packet sent after
-//! the pause began shows that the peer did not take it.
+//! the pause began shows that the peer did not take it, or the host thought itself alone before.
 //!
 //! **Words follow deeds.** No message says that a group is given away while it is present here.
 //!
@@ -167,8 +167,14 @@ impl Checker {
         if now_ms - daemon.last_beat_ms < self.dead_time_ms {
             return;
         }
+        // Who thought itself alone before the pause may go on: a partition or a dead peer, and no
+        // release would change what the checker excuses anyway.
+        let dead_time_ms = self.dead_time_ms;
+        let alone = (0..self.nodes)
+            .filter(|other| *other != host)
+            .all(|other| since_ms.saturating_sub(self.direction(other, host).heard_ms) >= dead_time_ms);
         for group in 0..self.nodes {
-            if hosts[host].kernel.groups[group].is_present() {
+            if hosts[host].kernel.groups[group].is_present() && !alone {
                 self.late[host * self.nodes + group] = Some((now_ms + self.late_ms, since_ms));
             }
         }

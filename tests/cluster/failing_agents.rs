@@ -84,3 +84,13 @@ fn a_hanging_start_does_not_keep_the_peer_from_taking_over() {
     pair.crash(B).run_ms(3_000).owner(HOME_A, Some(A));
     pair.heal().never_two();
 }
+
+#[test]
+fn a_takeover_by_hand_tries_again_what_did_not_start() {
+    let mut pair = Scenario::pair();
+    pair.act(Action::FailStarts(A, HOME_A, 1)).act(Action::FailStarts(B, HOME_A, 1));
+    pair.start(A).start(B).rest().owner(HOME_A, None);
+    let claimant = if pair.world.hosts[A].kernel.failed_starts[HOME_A] == 1 { B } else { A };
+    pair.takeover(claimant, ResourceSet::ALL).rest();
+    assert!(pair.world.owner(HOME_A).is_some());
+}

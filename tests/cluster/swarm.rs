@@ -206,7 +206,9 @@ fn strike(world: &mut World, random: &mut Random, kind: Kind, at_ms: u64) {
     let host = random.between(0, 1) as usize;
     let other = 1 - host;
     let group = random.between(0, 1) as usize;
-    let later_ms = at_ms + random.between(1, 4 * dead_time_ms);
+    // mostly over soon, sometimes longer than anything the checker still calls settling
+    let longest_ms = if random.chance(200) { 12 * dead_time_ms + 10_000 } else { 4 * dead_time_ms };
+    let later_ms = at_ms + random.between(1, longest_ms);
     match kind {
         Kind::Crash => {
             world.schedule(at_ms, Action::Crash(host));
