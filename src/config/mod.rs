@@ -132,7 +132,7 @@ pub struct ConfigFailure {
     /// [`EXIT_NOT_CONFIGURED`] or [`EXIT_NO_PERMISSION`].
     pub exit_code: u8,
     /// Where ha.cf says that log lines go, as far as it could be read.
-    pub log: Option<settings::LogConfig>,
+    pub log: Option<Box<settings::LogConfig>>,
 }
 
 impl ConfigFailure {
@@ -195,7 +195,7 @@ impl Examination {
     fn into_result(self) -> Result<Loaded, ConfigFailure> {
         let directory = self.directory.display().to_string();
         let node = NodeName::new(&self.node_name);
-        let log = self.ha_cf.as_ref().map(|report| report.settings.log.clone());
+        let log = self.ha_cf.as_ref().map(|report| Box::new(report.settings.log.clone()));
         match (self.exit_code, self.ha_cf, self.auth_keys.keys, node) {
             (None, Some(ha_cf), Some(auth_keys), Some(node)) => {
                 let resources = self.resources.map(|report| report.resources).unwrap_or_default();

@@ -56,7 +56,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn chunks_are_whole(text: &[u8]) -> bool {
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
 }
 
 const fn values() -> [u8; 256] {

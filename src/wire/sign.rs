@@ -137,7 +137,7 @@ fn sign_hmac<M: Mac + KeyInit>(secret: &[u8], parts: Parts<'_, '_>, out: &mut Ve
 fn verify_hmac<M: Mac + KeyInit>(secret: &[u8], parts: Parts<'_, '_>, claimed: &[u8]) -> bool {
     let mut bytes = [0; 20];
     let length = claimed.len() / 2;
-    if length != M::output_size() || claimed.len() % 2 != 0 || length > bytes.len() {
+    if length != M::output_size() || !claimed.len().is_multiple_of(2) || length > bytes.len() {
         return false;
     }
     for (byte, pair) in bytes.iter_mut().zip(claimed.chunks_exact(2)) {
