@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 use super::directive::{self, Directive, Shape, Support};
 use super::host::HostFacts;
 use super::settings::HaCf;
-use super::source::{push_limited, Source, LINE_MAX_BYTES};
+use super::source::{push_limited, Source, LINE_MAX_BYTES, REMARKS_MAX};
 use super::{validate, LogLine};
 use crate::types::LogLevel;
 
@@ -173,6 +173,10 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&mut self, name: &Word<'_>, reason: &str, help: &str) {
+        self.failed = true;
+        if self.diagnostics.len() >= REMARKS_MAX {
+            return;
+        }
         self.log(
             LogLevel::Error,
             format!("Illegal directive [{}] in {}", name.text, self.source.logged_path),
@@ -238,6 +242,11 @@ impl<'a> Reader<'a> {
     }
 
     fn fault(&mut self, directive: &'static Directive, word: &Word<'_>, fault: Fault) {
+        self.broken |= !fault.unsupported;
+        self.failed = true;
+        if self.diagnostics.len() >= REMARKS_MAX {
+            return;
+        }
         for line in fault.log {
             push_limited(&mut self.log, line);
         }
@@ -248,7 +257,6 @@ impl<'a> Reader<'a> {
             }
             None => self.place(word),
         };
-        self.broken |= !fault.unsupported;
         self.remark(Severity::Error, place, fault.message, fault.help);
     }
 }

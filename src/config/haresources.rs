@@ -9,7 +9,7 @@
 use std::net::Ipv6Addr;
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::source::{push_limited, Source, Span, LINE_MAX_BYTES};
+use super::source::{push_limited, Source, Span, LINE_MAX_BYTES, REMARKS_MAX};
 use crate::types::NodeName;
 
 /// The file's name.
@@ -295,11 +295,13 @@ fn read_group(source: &Source, line: &Logical, report: &mut HaResourcesReport) {
     let mut places = vec![span];
     for (start, word) in resources {
         let span = line.span(*start, start + word.len());
-        if word.chars().any(char::is_control) {
+        places.push(span);
+        let wrong = word.chars().any(char::is_control);
+        report.failed |= wrong;
+        if wrong && report.diagnostics.len() < REMARKS_MAX {
             let message = "there is a control character in this word";
             error(report, source.remark(Severity::Error, source.place_of(span), message, ""));
         }
-        places.push(span);
     }
     let resources = resources.iter().map(|(_, word)| Resource::new(word)).collect();
     report.places.push(places);
