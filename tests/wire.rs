@@ -534,10 +534,12 @@ mod round_trips {
     }
 
     fn key() -> impl Strategy<Value = AuthKeys> {
-        (0..16_u8, 0..3_usize, prop::collection::vec(any::<u8>(), 0..100)).prop_map(|(active, method, secret)| {
-            let method = [SigningMethod::Crc, SigningMethod::Md5, SigningMethod::Sha1][method];
-            AuthKeys { active, keys: [(active, AuthKey { method, secret })].into() }
-        })
+        (0..16_u8, 0..3_usize, prop::collection::vec(any::<u8>(), 0..100)).prop_map(
+            |(active, method, secret)| {
+                let method = [SigningMethod::Crc, SigningMethod::Md5, SigningMethod::Sha1][method];
+                AuthKeys { active, keys: [(active, AuthKey { method, secret })].into() }
+            },
+        )
     }
 
     fn format() -> impl Strategy<Value = WireFormat> {
