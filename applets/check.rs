@@ -14,9 +14,6 @@ use crate::applet::{Applet, Invocation};
 pub const APPLET: Applet =
     Applet { names: &["check"], summary: "Check ha.cf, authkeys and haresources", definition, run };
 
-/// Agents that need no script.
-const BUILT_IN_AGENTS: &[&str] = &["IPaddr", "IPaddr2"];
-
 fn definition() -> Command {
     Command::new("check")
         .about("Check ha.cf, authkeys and haresources together")
@@ -41,7 +38,8 @@ fn run(invocation: &Invocation) -> u8 {
         }
     };
     let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
-    let scripts = Scripts { built_in: BUILT_IN_AGENTS, init_directory: Path::new(INIT_DIRECTORY) };
+    let agents: Vec<&str> = ha_core::resource::AGENTS.iter().map(|agent| agent.name).collect();
+    let scripts = Scripts { built_in: &agents, init_directory: Path::new(INIT_DIRECTORY) };
     let report = check(Path::new(directory), &HostFacts::gather(), scripts);
     let text = if matches.get_flag("json") { report.to_json() } else { report.to_text() };
     let _ = std::io::stdout().write_all(text.as_bytes());

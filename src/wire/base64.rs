@@ -25,6 +25,9 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 /// The bytes of a text. `None` when a byte is not of the alphabet, padding is missing or in the
 /// wrong place, or unused bits are set.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let mut chunks = text.chunks_exact(4).peekable();
     while let Some(chunk) = chunks.next() {
@@ -52,11 +55,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
         out.extend_from_slice(used);
     }
-    chunks_are_whole(text).then_some(out)
-}
-
-fn chunks_are_whole(text: &[u8]) -> bool {
-    text.len().is_multiple_of(4)
+    Some(out)
 }
 
 const fn values() -> [u8; 256] {

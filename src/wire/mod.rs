@@ -16,9 +16,11 @@ mod error;
 pub mod message;
 mod netstring;
 mod sign;
+mod stream;
 
 pub use compress::Compressor;
 pub use error::{DecodeError, EncodeError};
+pub use stream::MessageStream;
 
 use crate::types::AuthKeys;
 use message::{Field, Message, Value, FIELDS_MAX};

@@ -26,7 +26,7 @@ struct Method {
     verify: fn(secret: &[u8], Parts<'_, '_>, claimed: &[u8]) -> bool,
 }
 
-/// THE TABLE of signing methods.
+/// THE TABLE of signing methods, the strongest last.
 const METHODS: [Method; 3] = [
     Method { method: SigningMethod::Crc, sign: sign_crc, verify: verify_crc },
     Method { method: SigningMethod::Md5, sign: sign_hmac::<Hmac<Md5>>, verify: verify_hmac::<Hmac<Md5>> },
@@ -38,7 +38,7 @@ pub(super) const SIGNATURE_MAX_BYTES: usize = 43;
 
 /// POSIX cksum's polynomial without the appended length: 04C11DB7, start 0, not reflected,
 /// inverted at the end.
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 
 /// The key to sign with: the one asked for, or the active one.
 ///
@@ -92,8 +92,8 @@ fn split_signature(signature: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 fn method(method: SigningMethod) -> &'static Method {
-    // The table has every method; its own test says so.
-    METHODS.iter().find(|entry| entry.method == method).unwrap_or(&METHODS[0])
+    // The table is whole, as its own test says; were it not, the strongest must stand in.
+    METHODS.iter().find(|entry| entry.method == method).unwrap_or(&METHODS[2])
 }
 
 fn crc_of(parts: Parts<'_, '_>) -> u32 {
