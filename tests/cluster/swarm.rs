@@ -33,7 +33,7 @@ pub struct Failure {
 }
 
 /// Runs one seed to the end.
-pub fn run(seed: u64, faults: Faults, record: bool) -> Result<World, Failure> {
+pub fn run(seed: u64, faults: Faults, record: bool) -> Result<World, Box<Failure>> {
     let mut random = Random::new(seed);
     let config = draw_config(&mut random, seed, faults, record);
     let mut world = World::new(config);
@@ -46,7 +46,7 @@ pub fn run(seed: u64, faults: Faults, record: bool) -> Result<World, Failure> {
     };
     match result {
         Ok(()) => Ok(world),
-        Err(why) => Err(Failure { why, world }),
+        Err(why) => Err(Box::new(Failure { why, world })),
     }
 }
 
