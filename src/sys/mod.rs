@@ -8,6 +8,7 @@ pub mod namespace;
 pub mod packet;
 pub mod print;
 pub mod process;
+pub mod readable;
 pub mod sched;
 pub mod syslog;
 pub mod time;
