@@ -8,6 +8,7 @@
 //! A new agent is one file with a constant of type [`Agent`] and one line in [`AGENTS`].
 
 pub mod groups;
+pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
 mod ip_parameters;
