@@ -52,6 +52,10 @@ pub(super) struct Claims {
     pub failed: ResourceSet,
     /// Of these, offered to the peer once.
     pub failure_offered: ResourceSet,
+    /// It was said that a set failed on both nodes.
+    pub failed_on_both: bool,
+    /// No handover of this program's own before this.
+    pub retry_ms: Option<u64>,
     /// What this node held when it declared the peer dead; until the conflict is resolved.
     pub held_at_loss: Option<ResourceSet>,
     /// When the peer came back or came for the first time in this generation.
@@ -86,6 +90,8 @@ impl Claims {
             needs_failback: resume.is_some(),
             failed: ResourceSet::NONE,
             failure_offered: ResourceSet::NONE,
+            failed_on_both: false,
+            retry_ms: None,
             held_at_loss: None,
             contact_ms: None,
             returned_ms: None,
@@ -101,7 +107,7 @@ impl Claims {
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
         let restart = self.returned_ms.map(|returned| returned + RESTART_PATIENCE_MS);
-        self.local_timeout_ms.into_iter().chain(restart).min()
+        self.local_timeout_ms.into_iter().chain(restart).chain(self.retry_ms).min()
     }
 
     /// What the peer claims, from our viewpoint.
@@ -243,6 +249,9 @@ impl Cluster {
 
     pub(super) fn tick_claims(&mut self) {
         let now_ms = self.now.monotonic_ms;
+        if self.claims.retry_ms.is_some_and(|due| now_ms >= due) {
+            self.claims.retry_ms = None;
+        }
         if self.claims.local_timeout_ms.is_some_and(|due| now_ms >= due) {
             self.claims.local_timeout_ms = None;
             // One of ours says all there is to know, or dies: no guess after a while.
@@ -493,6 +502,7 @@ impl Cluster {
     /// A new generation of the peer: whatever it said before is void.
     pub(super) fn peer_restarted(&mut self) {
         self.cancel_handover();
+        self.handover_peer_restarted();
         self.claims.peer_known = false;
         self.claims.peer_stable = false;
         self.claims.peer_left = false;

@@ -35,10 +35,26 @@ enum Step {
     Acquiring(ResourceSet),
 }
 
+/// Who wanted the handover that this node asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Origin {
+    /// A person, here or there; not repeated.
+    #[default]
+    Person,
+    /// `auto_failback on`; repeated until it succeeds.
+    Failback,
+    /// A start that failed; repeated until the peer consented once.
+    Failure,
+}
+
 /// State of this room.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     step: Step,
+    origin: Origin,
+    /// Sequence number of the peer's newest message of the dialogue: an older one that a
+    /// retransmission brings late belongs to a dialogue that is over.
+    peer_newest: u64,
     since_ms: u64,
     until_ms: u64,
 }
@@ -111,6 +127,25 @@ impl Cluster {
         self.reply(request, answer);
     }
 
+    /// As [`Cluster::request_standby`], for a reason of this program's own: asked again later when
+    /// nothing comes of it.
+    pub(super) fn request_standby_for(&mut self, set: ResourceSet, origin: Origin) {
+        if self.request_standby(set).is_ok() {
+            self.handover.origin = origin;
+        } else {
+            self.ask_again_later(set, origin);
+        }
+    }
+
+    /// A request of ours came to nothing before anything was moved.
+    fn withdraw(&mut self) {
+        if let Step::AwaitConsent(set) = self.handover.step {
+            let origin = self.handover.origin;
+            self.ask_again_later(set, origin);
+        }
+        self.handover.step = Step::Idle;
+    }
+
     /// This node asks to give `set` (own viewpoint). An error says why nothing was changed.
     pub(super) fn request_standby(&mut self, set: ResourceSet) -> Result<(), String> {
         if set.is_empty() {
@@ -138,6 +173,7 @@ impl Cluster {
         }
         let local = self.settings.local.clone();
         self.log(LogLevel::Info, &format!("{local} wants to go standby [{set}]"));
+        self.handover.origin = Origin::Person;
         self.step(Step::AwaitConsent(set), CONSENT_MS);
         self.ask(set, "me");
         Ok(())
@@ -223,6 +259,9 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Error, "Received standby message without info/from");
             return;
         };
+        if !self.is_news_of_dialogue(message) {
+            return;
+        }
         let word = message.text("rsc_hold").unwrap_or("all");
         let Ok(set) = word.parse::<ResourceSet>() else {
             self.log_bad_set(word);
@@ -249,6 +288,18 @@ impl Cluster {
                 self.log_limited("standby", LogLevel::Error, &text);
             }
         }
+    }
+
+    fn is_news_of_dialogue(&mut self, message: &Message) -> bool {
+        let number = message.hex("seq").unwrap_or(0);
+        let news = number > self.handover.peer_newest;
+        self.handover.peer_newest = self.handover.peer_newest.max(number);
+        news
+    }
+
+    /// A new life of the peer numbers its messages anew.
+    pub(super) fn handover_peer_restarted(&mut self) {
+        self.handover.peer_newest = 0;
     }
 
     /// The peer wants to give `giver_set` (its viewpoint).
@@ -291,7 +342,7 @@ impl Cluster {
         let text =
             format!("standby request for {own} resources withdrawn: {} asked at the same time", peer.name);
         self.log(LogLevel::Info, &text);
-        self.handover.step = Step::Idle;
+        self.withdraw();
         self.consider_taking(giver_set);
     }
 
@@ -313,7 +364,7 @@ impl Cluster {
         let text =
             format!("standby request refused by {}: {}", self.nodes[sender].name, why.escape_default());
         self.log_limited("refused", LogLevel::Warning, &text);
-        self.handover.step = Step::Idle;
+        self.withdraw();
     }
 
     /// Giver: the peer agreed.
@@ -388,6 +439,9 @@ impl Cluster {
         if Some(sender) != self.peer {
             return;
         }
+        if !self.is_news_of_dialogue(message) {
+            return;
+        }
         let word = message.text("rsc_hold").unwrap_or("all");
         let wanted = match word {
             "failback" => Ok(ResourceSet::LOCAL),
@@ -432,7 +486,7 @@ impl Cluster {
     }
 
     fn no_reply(&mut self) {
-        self.handover.step = Step::Idle;
+        self.withdraw();
         self.claims.peer_stable = true;
         self.log(LogLevel::Warning, "No reply to standby request.  Standby request cancelled.");
     }
@@ -442,7 +496,7 @@ impl Cluster {
     pub(super) fn cancel_handover(&mut self) {
         if !self.handover.is_idle() {
             self.log(LogLevel::Info, "Cancelling pending standby operation");
-            self.handover.step = Step::Idle;
+            self.withdraw();
         }
     }
 }

@@ -40,8 +40,3 @@ fn an_unheard_node_that_stays_is_caught() {
 fn two_keepers_after_a_partition_are_caught() {
     is_caught("one keeper after a partition", |faults| faults.keep_both_after_partition = true);
 }
-
-#[test]
-fn replayed_packets_that_are_believed_are_caught() {
-    is_caught("old sequence numbers are dropped", |faults| faults.accept_old_sequence = true);
-}
