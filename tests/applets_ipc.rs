@@ -242,7 +242,7 @@ const WITH_DAEMON: &[(&str, u8, &str, &str)] = &[
 #[test]
 fn every_sub_command_with_the_daemon_up() {
     let daemon = Daemon::start(recorded_view());
-    let verbose = format!("version:\t{VERSION}\nmanaged by:\t\t\"haresources\"\n{VERBOSE_LIST}");
+    let verbose = format!("version:\t{VERSION}\nmanaged by:\t\"haresources\"\n{VERBOSE_LIST}");
     for (words, code, out, err) in WITH_DAEMON.iter().chain([&("hbstatus -v", 0, verbose.as_str(), "")]) {
         let expected = Ran { code: *code, out: (*out).to_owned(), err: (*err).to_owned() };
         assert_eq!(daemon.cl_status(words), expected, "cl_status {words}");
