@@ -418,7 +418,7 @@ pub(super) fn logfacility(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<()
         log.facility_name = None;
         return Ok(());
     }
-    let Some(facility) = value::facility(text) else {
+    let Some(facility) = value::syslog_facility(text) else {
         return Err(Fault::new(
             format!("`{text}` is no syslog facility"),
             "expected a name in lower case such as daemon or local0, or none",

@@ -333,18 +333,22 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, .. } => self.children.run(job, work),
-            Output::Hook { kind, message } => {
-                if !self.children.hook(&kind, &message) {
-                    self.logger
-                        .log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
-                }
-            }
+            Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
             Output::Beat => {}
             Output::Exit(reason) => self.exit = Some(reason),
+        }
+    }
+
+    fn hook(&mut self, kind: &str, message: &Message) {
+        let view = self.cluster.view(now());
+        let local = view.nodes.iter().find(|node| node.name == view.local);
+        let status = local.map_or("", |node| node.status.as_str());
+        if !self.children.hook(kind, message, status) {
+            self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
     }
 

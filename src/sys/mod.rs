@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod getopt;
 pub mod interface;
-pub mod local_time;
 pub mod namespace;
 pub mod packet;
 pub mod print;
