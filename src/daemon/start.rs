@@ -97,10 +97,6 @@ fn already_running(logger: &Logger, pid: Option<u32>) -> u8 {
 fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logger) -> u8 {
     // The lock is taken before detaching, so that of two starts the loser can still say so; it
     // passes through the fork.
-    if let Err(error) = prepare_run_folders(layout) {
-        logger.log(LogLevel::Error, &error.to_string());
-        return EXIT_NO_PERMISSION;
-    }
     let mut pid_file = match PidFile::acquire(&layout.pid_file) {
         Ok(pid_file) => pid_file,
         Err(PidFileError::Running { pid }) => return already_running(logger, pid),
@@ -109,6 +105,11 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
             return EXIT_NO_PERMISSION;
         }
     };
+    // Behind the lock: this empties a folder that a running daemon's scripts use.
+    if let Err(error) = prepare_run_folders(layout) {
+        logger.log(LogLevel::Error, &error.to_string());
+        return EXIT_NO_PERMISSION;
+    }
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {

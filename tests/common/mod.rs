@@ -30,6 +30,18 @@ pub(crate) fn pair(first: HostKind, second: HostKind) -> Option<World> {
     }
 }
 
+/// A world of one node, node1; else as [`pair`].
+#[allow(dead_code)]
+pub(crate) fn single() -> Option<World> {
+    match World::new(binary(), &[("node1", HostKind::Ours)]) {
+        Ok(world) => Some(world),
+        Err(reason) => {
+            skip::skip(&reason.to_string());
+            None
+        }
+    }
+}
+
 /// Configures both nodes with one address that prefers node1, starts the daemons and waits until it
 /// is there. `more` are lines of ha.cf.
 #[allow(dead_code)]
@@ -94,9 +106,11 @@ pub(crate) fn is_settled(world: &World) -> bool {
     })
 }
 
-/// The daemon of a host, by the name it has in process lists.
+/// The daemon of a host, by its pid file.
 #[allow(dead_code)]
 pub(crate) fn daemon_of(world: &World, name: &str) -> Option<ha_core::demo::ProcessUse> {
-    let processes = world.host(name).expect("host").processes().expect("process list");
-    processes.into_iter().find(|process| process.command_line.starts_with("heartbeat: master control"))
+    let host = world.host(name).expect("host");
+    let pid = host.read_file("/var/run/heartbeat.pid").expect("pid file").trim().parse().unwrap_or(0u32);
+    let processes = host.processes().expect("process list");
+    processes.into_iter().find(|process| process.pid == pid && process.name == "heartbeat")
 }
