@@ -39,6 +39,8 @@ pub(crate) fn run(applets: &'static [Applet], words: impl IntoIterator<Item = Os
     let base = called_as.rsplit('/').next().unwrap_or_default();
     let arguments: Vec<OsString> = words.collect();
     if let Some(applet) = find(applets, base) {
+        // Children are executed as /proc/self/exe, and would be called `exe` in process lists.
+        ha_core::sys::process::set_short_name(base);
         return start(applet, called_as, arguments);
     }
     let Some((first, rest)) = arguments.split_first() else {

@@ -358,7 +358,12 @@ pub(super) fn rtprio(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fau
 
 pub(super) fn memreserve(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     // up to 1 GiB
-    reader.draft.settings.memory_reserve_kib = number(reader, word, 1, 1024 * 1024)? as u32;
+    number(reader, word, 1, 1024 * 1024)?;
+    if word.line > 0 {
+        let message = "`memreserve` reserves nothing here";
+        let help = "all memory is locked and everything that grows has a limit; the line may stay";
+        reader.remark(Severity::Hint, reader.place(word), message.into(), help.into());
+    }
     Ok(())
 }
 
