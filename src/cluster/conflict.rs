@@ -155,8 +155,8 @@ impl Cluster {
         }
         let peer_failed =
             self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
+        self.claims.failure_offered = self.claims.failure_offered.union(offer);
         let offer = offer.minus(peer_failed.unwrap_or_default());
-        self.claims.failure_offered = self.claims.failure_offered.union(self.claims.failed);
         if !offer.is_empty() {
             self.log(
                 LogLevel::Error,

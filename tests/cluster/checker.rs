@@ -131,8 +131,9 @@ impl Checker {
             let to_us = self.direction(other, host);
             *to_us = Direction { newest: to_us.newest, heard_ms: now_ms, ..Direction::default() };
             // The other one's patience goes on, unless it ended while this host was off.
-            let limit_ms = self.dead_time_ms;
+            let (dead_time_ms, init_dead_ms) = (self.dead_time_ms, self.init_dead_ms);
             let from_us = self.direction(host, other);
+            let limit_ms = if from_us.ever { dead_time_ms } else { init_dead_ms };
             if !from_us.broken && now_ms - from_us.heard_ms >= limit_ms {
                 from_us.heard_ms = now_ms;
             }
