@@ -41,6 +41,10 @@ fn apply_defaults(reader: &mut Reader<'_>) {
         }
         reader.apply(directive, &Word { text: default, line: 0, start: 0 });
     }
+    if !reader.given.contains_key("rtprio") {
+        // The lowest of the class, and not among the recorded values (messaging spec 5.2).
+        reader.draft.settings.realtime_priority = 1;
+    }
     if !reader.draft.udp_port_given {
         reader.draft.settings.udp_port = reader.host.udp_port("ha-cluster").unwrap_or(UDP_PORT_DEFAULT);
     }
