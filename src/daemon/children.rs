@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::cluster::event::{Job, JobId, JobOutcome};
-use crate::types::ResourceSet;
+use crate::types::{NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
 
 /// Longest report line read; the rest of a longer one is dropped with it.
@@ -63,13 +63,13 @@ impl Children {
         Self { environment, sender, receiver, hooks: VecDeque::new(), hook_runs: false, jobs: 0 }
     }
 
-    /// Starts a job at once.
-    pub fn run(&mut self, job: JobId, work: Job) {
+    /// Starts a job at once; `cause` is the node whose end is the reason for it.
+    pub fn run(&mut self, job: JobId, work: Job, cause: Option<NodeName>) {
         self.jobs += 1;
         let environment = self.environment.clone();
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            let outcome = run_job(work, &environment, &sender).await;
+            let outcome = run_job(work, cause.as_ref(), &environment, &sender).await;
             let _ = sender.send(ChildEvent::Done { job, outcome });
         });
     }
@@ -141,6 +141,7 @@ fn hook_variables(message: &Message) -> Vec<(String, String)> {
 
 async fn run_job(
     work: Job,
+    cause: Option<&NodeName>,
     environment: &[(String, String)],
     sender: &mpsc::UnboundedSender<ChildEvent>,
 ) -> JobOutcome {
@@ -154,7 +155,7 @@ async fn run_job(
     loop {
         tries += 1;
         let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
-        command.stdout(Stdio::piped());
+        command.args(cause.map(NodeName::as_str)).stdout(Stdio::piped());
         if let Ok(mut child) = command.spawn() {
             if let Some(outcome) = follow(&mut child, sender).await {
                 // The word is said; the process itself is reaped when it ends.

@@ -284,8 +284,13 @@ impl Driver {
     }
 
     fn client(&mut self, event: ClientEvent) {
-        let ClientEvent::Request { client, message } = event else {
-            return;
+        let (client, message) = match event {
+            ClientEvent::Request { client, message } => (client, message),
+            ClientEvent::Gone { client, .. } => {
+                // What it asked for goes on; nobody waits for the answer any more.
+                self.requests.retain(|(_, waiting)| *waiting != client);
+                return;
+            }
         };
         let mut view = self.cluster.view(now());
         self.groups.add_to(&mut view);
@@ -332,7 +337,7 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
-            Output::RunJob { job, work, .. } => self.children.run(job, work),
+            Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),

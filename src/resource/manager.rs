@@ -23,6 +23,8 @@ use super::script_log::ScriptLog;
 const STANDBY_DELAY: Duration = Duration::from_secs(30);
 /// Internal word of the process that waits for that.
 const DELAYED_STANDBY: &str = "delayed-standby";
+/// The original's script for a takeover, as its log lines name it.
+const MACH_DOWN: &str = "/usr/share/heartbeat/mach_down";
 /// Exit code of `status` for what is not active.
 const NOT_ACTIVE: u8 = 3;
 
@@ -35,8 +37,8 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         _ => Manager::new(log, words.first() == Some(&"job")),
     };
     match words.as_slice() {
-        ["job", work, set] => match (Work::from_word(work), set.parse()) {
-            (Some(work), Ok(set)) => manager.job(work, set),
+        ["job", work, set, gone @ ..] if gone.len() <= 1 => match (Work::from_word(work), set.parse()) {
+            (Some(work), Ok(set)) => manager.job(work, set, gone.first().copied()),
             _ => usage(called_as),
         },
         ["listkeys", node, ..] => {
@@ -119,8 +121,9 @@ impl Manager {
     }
 
     /// Processes every group of the set in file order and ends with the outcome line. Exit code 0
-    /// when that line was printed.
-    fn job(&self, work: Work, set: ResourceSet) -> u8 {
+    /// when that line was printed. `gone` is a node that died or left: its groups are taken over, with
+    /// the lines of the original's `mach_down` in the log.
+    fn job(&self, work: Work, set: ResourceSet, gone: Option<&str>) -> u8 {
         if self.groups.is_err() {
             return 1;
         }
@@ -130,6 +133,9 @@ impl Manager {
             if !set.contains(group_set) {
                 continue;
             }
+            if gone.is_some_and(|node| self.node_matches(group, node)) {
+                mach_down_log().line(&format!("info: Taking over resource group {}", key(group)));
+            }
             let result = self.job_group(work, group);
             if result.start_failed {
                 start_failed = start_failed.union(group_set);
@@ -137,6 +143,13 @@ impl Manager {
             if result.stop_failed {
                 stop_failed = stop_failed.union(group_set);
             }
+        }
+        if let Some(node) = gone {
+            let log = mach_down_log();
+            if std::env::var("HA_NICEFAILBACK").is_ok_and(|value| value == "yes") {
+                log.line(&format!("info: {MACH_DOWN}: nice_failback: foreign resources acquired"));
+            }
+            log.line(&format!("info: mach_down takeover complete for node {node}."));
         }
         u8::from(!progress(&format!("outcome start-failed={start_failed} stop-failed={stop_failed}")))
     }
@@ -317,6 +330,11 @@ impl Manager {
             self.runner.log().line(&format!("ERROR: Cannot request standby of {set}: {error}"));
         }
     }
+}
+
+/// The takeover logs under the name of the script that does it in the original.
+fn mach_down_log() -> ScriptLog {
+    ScriptLog::from_environment("mach_down", "default")
 }
 
 fn delayed_standby(set: &str) -> u8 {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ha_core::demo::world::{HostKind, World, WorldError, SERVICE_ADDRESS};
 
+#[allow(dead_code)]
+pub(crate) mod pairs;
 #[path = "../support/skip.rs"]
 pub(crate) mod skip;
 
