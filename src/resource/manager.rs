@@ -134,7 +134,7 @@ impl Manager {
                 continue;
             }
             if gone.is_some_and(|node| self.node_matches(group, node)) {
-                mach_down_log().line(&format!("info: Taking over resource group {}", key(group)));
+                mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
             }
             let result = self.job_group(work, group);
             if result.start_failed {
