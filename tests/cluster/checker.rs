@@ -376,7 +376,12 @@ impl Checker {
                 state.1
             ));
         }
-        for host in [a, b] {
+        self.check_late(now_ms, group, [a, b]);
+    }
+
+    /// Rule 1: a node that was paused for too long has let go by now.
+    fn check_late(&mut self, now_ms: u64, group: usize, owners: [usize; 2]) {
+        for host in owners {
             if self.late[host * self.nodes + group].is_some_and(|(until_ms, _)| now_ms > until_ms) {
                 self.fail(format!(
                     "node{} serves on after a pause that cost it group {}",

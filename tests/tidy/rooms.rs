@@ -126,7 +126,13 @@ const ROOMS: &[Room] = &[
         crates: &["env_logger", "libc", "log", "nix", "thiserror"],
         not_std: &[],
     },
-    Room { name: "sys", rooms: &[], crates: &["libc", "nix", "thiserror"], not_std: &[] },
+    Room {
+        name: "sys",
+        rooms: &[],
+        // tokio: registering a descriptor with the runtime is unsafe, and unsafe is at home here.
+        crates: &["libc", "nix", "thiserror", "tokio"],
+        not_std: &[],
+    },
     Room {
         name: "demo",
         rooms: &["types", "config", "wire", "ipc", "resource", "net", "log", "sys", "cluster::view"],
