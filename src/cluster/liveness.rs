@@ -404,6 +404,9 @@ impl Cluster {
         let index = candidates[self.liveness.reqnodes_turn % candidates.len()];
         self.liveness.reqnodes_turn += 1;
         let dest = self.nodes[index].name.clone();
+        // It may have opened its sockets after our last beat, and believes nothing else of a
+        // generation it has not heard of.
+        self.send_status();
         self.send(Message::new("reqnodes").with("dest", dest.as_str()));
     }
 

@@ -95,9 +95,6 @@ impl Cluster {
         let Some(peer) = self.peer() else {
             return alarms;
         };
-        if peer.is_dead() {
-            alarms.push(format!("node {} is dead", peer.name));
-        }
         if let Some(extension) = &peer.extension {
             let (theirs, ours) = (&extension.digest, &self.claims.digest);
             if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
@@ -107,9 +104,7 @@ impl Cluster {
                 alarms.push(format!("node {} does not hear this node", peer.name));
             }
         }
-        for link in peer.links.iter().filter(|link| peer.is_live() && !link.up) {
-            alarms.push(format!("link {}:{} is dead", peer.name, link.name));
-        }
+        // A dead node or link shows in the lists of the view.
         alarms
     }
 }

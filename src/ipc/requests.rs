@@ -149,6 +149,9 @@ pub struct Answer {
 pub struct StatusReport {
     /// `hbversion` of the daemon.
     pub version: String,
+    /// The program itself, `ha 0.1.0`; empty for an original daemon.
+    #[serde(default)]
+    pub program: String,
     /// The daemon's process.
     pub pid: u32,
     /// `deadtime`
@@ -374,6 +377,7 @@ fn client_status(online: &[&str], view: &ClusterView, parameters: &Parameters, r
 fn status_report(view: &ClusterView, parameters: &Parameters) -> Answer {
     let report = StatusReport {
         version: parameters.version_text.clone(),
+        program: concat!("ha ", env!("CARGO_PKG_VERSION")).to_owned(),
         pid: parameters.pid,
         dead_time_ms: parameters.dead_time_ms,
         keepalive_ms: parameters.keepalive_ms,

@@ -86,6 +86,7 @@ fn from_original(client: &mut Client) -> Result<StatusReport, ClientError> {
     }
     Ok(StatusReport {
         version: welcome.text("hbversion").unwrap_or("unknown").to_owned(),
+        program: String::new(),
         pid: 0,
         dead_time_ms: welcome.hex("deadtime").unwrap_or(0),
         keepalive_ms: welcome.hex("keepalive").unwrap_or(0),
@@ -247,7 +248,14 @@ fn held_by(view: &ClusterView, group: &GroupView) -> String {
 }
 
 fn footer(report: &StatusReport) -> String {
-    let mut line = format!("Heartbeat {}", report.version);
+    let mut line = match report.program.as_str() {
+        "" => format!("Heartbeat {}", report.version),
+        // The long version text is for programs that compare it.
+        program => {
+            let compatible = report.version.split(' ').next().unwrap_or("");
+            format!("{program} (as Heartbeat {compatible})")
+        }
+    };
     if report.pid != 0 {
         let _ = write!(line, ", process {}", report.pid);
     }
@@ -318,6 +326,7 @@ mod tests {
         peer.speaks_extensions = Some(false);
         StatusReport {
             version: "3.0.6".into(),
+            program: String::new(),
             pid: 4711,
             dead_time_ms: 10_000,
             keepalive_ms: 500,
