@@ -4,17 +4,15 @@
 //! same program, started there.
 
 mod common;
+#[path = "common/stranger.rs"]
+mod stranger;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{BufRead, Write as _};
-use std::net::{Ipv4Addr, UdpSocket};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ha_core::demo::host::LOG;
-use ha_core::demo::world::{HostKind, World, SERVICE_ADDRESS};
-use ha_core::types::{AuthKey, AuthKeys, SigningMethod};
+use ha_core::demo::world::{World, SERVICE_ADDRESS};
 use ha_core::wire::message::{Message, Value};
 use ha_core::wire::{decode_datagram, encode_datagram, WireFormat};
 
@@ -27,8 +25,6 @@ const COUNTED_LEAST: u64 = 900;
 const LOG_LINES_MAX: usize = 200;
 const MEMORY_GROWTH_MAX_KB: u64 = 2048;
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
-const RECORDING: &str = "/var/log/recording";
-const END_OF_RECORDING: &str = "/var/log/end-of-recording";
 
 /// One kind of hostile packets.
 struct Flood {
@@ -40,7 +36,7 @@ struct Flood {
 
 #[test]
 fn a_pair_is_undisturbed_by_hostile_packets() {
-    let Some(world) = world() else { return };
+    let Some(world) = stranger::world() else { return };
     start(&world);
     let recorded = record_a_day_of_work(&world);
     let owners = owners(&world);
@@ -73,17 +69,6 @@ fn a_pair_is_undisturbed_by_hostile_packets() {
     }
 }
 
-fn world() -> Option<World> {
-    let hosts = [("node1", HostKind::Ours), ("node2", HostKind::Ours), ("stranger", HostKind::Ours)];
-    match World::new(common::binary(), &hosts) {
-        Ok(world) => Some(world),
-        Err(reason) => {
-            common::skip::skip(&reason.to_string());
-            None
-        }
-    }
-}
-
 fn start(world: &World) {
     let ha_cf = world.ha_cf(50, 600, &["auto_failback off"]).replace("node stranger\n", "");
     let haresources =
@@ -97,13 +82,7 @@ fn start(world: &World) {
 
 /// The stranger listens while the pair does everything that makes packets.
 fn record_a_day_of_work(world: &World) -> Vec<Vec<u8>> {
-    let stranger = world.host("stranger").expect("stranger");
-    stranger
-        .spawn(&inside("inside_record").each_ref().map(String::as_str), "/var/log/recorder")
-        .expect("recorder");
-    common::wait_for(world, "the recorder hears", SETTLE_LIMIT, || {
-        !stranger.read_file(RECORDING).unwrap_or_default().is_empty()
-    });
+    stranger::record(world, 694);
     let settle =
         || common::wait_for(world, "the pair is settled", SETTLE_LIMIT, || common::is_settled(world));
     for name in NODES {
@@ -125,9 +104,7 @@ fn record_a_day_of_work(world: &World) -> Vec<Vec<u8>> {
     }
     lose_some(world);
     settle();
-    stranger.write_file(END_OF_RECORDING, "").expect("end mark");
-    let text = stranger.read_file(RECORDING).expect("recording");
-    let packets: Vec<Vec<u8>> = text.lines().map(|line| from_hex(line).expect("hexadecimal")).collect();
+    let packets = stranger::recorded(world);
     let kinds = by_kind(&packets);
     for kind in [
         "status",
@@ -163,7 +140,8 @@ fn lose_some(world: &World) {
 fn by_kind(packets: &[Vec<u8>]) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for packet in packets {
-        let message = decode_datagram(packet, &keys("demonstration")).expect("a packet of the pair").message;
+        let message =
+            decode_datagram(packet, &stranger::keys("demonstration")).expect("a packet of the pair").message;
         *kinds.entry(message.kind().to_owned()).or_insert(0) += 1;
     }
     kinds
@@ -203,7 +181,8 @@ fn floods(recorded: &[Vec<u8>]) -> Vec<Flood> {
         packet
     });
     add("wrongly signed", &mut |_| {
-        let message = decode_datagram(&some(&mut next), &keys("demonstration")).expect("ours").message;
+        let message =
+            decode_datagram(&some(&mut next), &stranger::keys("demonstration")).expect("ours").message;
         signed(&message, "another key")
     });
     add("unsigned", &mut |_| {
@@ -223,7 +202,7 @@ fn floods(recorded: &[Vec<u8>]) -> Vec<Flood> {
 fn replayed(recorded: &[Vec<u8>]) -> Flood {
     let mut kinds: BTreeMap<String, Vec<&Vec<u8>>> = BTreeMap::new();
     for packet in recorded {
-        let message = decode_datagram(packet, &keys("demonstration")).expect("ours").message;
+        let message = decode_datagram(packet, &stranger::keys("demonstration")).expect("ours").message;
         kinds.entry(format!("{} {:?}", message.kind(), message.text("src"))).or_default().push(packet);
     }
     let each = COUNT / kinds.len() + 1;
@@ -245,7 +224,7 @@ fn replayed(recorded: &[Vec<u8>]) -> Flood {
 fn absurd(recorded: &[Vec<u8>]) -> Flood {
     let newest = |node: &str, kind: &str| {
         recorded.iter().rev().find_map(|packet| {
-            let message = decode_datagram(packet, &keys("demonstration")).ok()?.message;
+            let message = decode_datagram(packet, &stranger::keys("demonstration")).ok()?.message;
             (message.text("src") == Some(node) && message.kind() == kind).then_some(message)
         })
     };
@@ -374,13 +353,8 @@ fn out_of_state(status: &Message) -> Vec<Message> {
     messages
 }
 
-fn keys(secret: &str) -> AuthKeys {
-    let key = AuthKey { method: SigningMethod::Sha1, secret: secret.as_bytes().to_vec() };
-    AuthKeys { active: 1, keys: BTreeMap::from([(1, key)]) }
-}
-
 fn signed(message: &Message, secret: &str) -> Vec<u8> {
-    encode_datagram(message, &keys(secret), None, &WireFormat::default()).expect("a packet")
+    encode_datagram(message, &stranger::keys(secret), None, &WireFormat::default()).expect("a packet")
 }
 
 // ---- what the pair says ----------------------------------------------------------------------
@@ -409,75 +383,10 @@ fn counted(world: &World, name: &str) -> u64 {
 /// Sends one flood and waits until both nodes have counted it.
 fn send(world: &World, flood: &Flood) {
     let before = NODES.map(|name| counted(world, name));
-    let input: String = flood.packets.iter().map(|packet| to_hex(packet) + "\n").collect();
-    let stranger = world.host("stranger").expect("stranger");
-    let program = inside("inside_send");
-    let output = stranger
-        .run_with_input(&program.each_ref().map(String::as_str), &input, Duration::from_secs(60))
-        .expect("sender");
-    let sent = format!("sent {} packets", flood.packets.len());
-    assert!(output.code == Some(0) && output.stdout.contains(&sent), "{}: {output:?}", flood.name);
+    stranger::send(world, &flood.packets);
     for (name, before) in NODES.iter().zip(before) {
         let what = format!("{name} counts {} {} packets", flood.counted_least, flood.name);
         common::wait_for(world, &what, SETTLE_LIMIT, || counted(world, name) - before >= flood.counted_least);
         println!("{name}: {} of {} {}", counted(world, name) - before, flood.packets.len(), flood.name);
     }
-}
-
-// ---- inside of the stranger ------------------------------------------------------------------
-
-/// The command line of this program, as a host sees it, that runs one of the tests below.
-fn inside(test: &str) -> [String; 5] {
-    let program = std::env::current_exe().expect("own path");
-    let program = Path::new("/.machine").join(program.strip_prefix("/").expect("a full path"));
-    [program.to_str().expect("text"), test, "--exact", "--nocapture", "--test-threads=1"].map(str::to_owned)
-}
-
-/// Not a test: writes every packet of the heartbeat network as a line.
-#[test]
-fn inside_record() {
-    if !Path::new("/.machine").exists() {
-        return;
-    }
-    let socket = UdpSocket::bind("198.51.100.255:694").expect("socket");
-    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
-    let mut file = std::fs::File::create(RECORDING).expect("file");
-    let mut buffer = vec![0; 65536];
-    let end = Instant::now() + Duration::from_secs(120);
-    while Instant::now() < end && !Path::new(END_OF_RECORDING).exists() {
-        if let Ok(length) = socket.recv(&mut buffer) {
-            file.write_all((to_hex(&buffer[..length]) + "\n").as_bytes()).expect("write");
-        }
-    }
-}
-
-/// Not a test: sends the packets of standard input, a line each, to everybody.
-#[test]
-fn inside_send() {
-    if !Path::new("/.machine").exists() {
-        return;
-    }
-    let socket = UdpSocket::bind("198.51.100.3:0").expect("socket");
-    socket.set_broadcast(true).expect("broadcast");
-    let mut sent = 0;
-    for line in std::io::stdin().lock().lines() {
-        let packet = from_hex(&line.expect("a line")).expect("hexadecimal");
-        socket.send_to(&packet, "198.51.100.255:694").expect("send");
-        sent += 1;
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    println!("sent {sent} packets");
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
 }

@@ -6,7 +6,7 @@ use super::settings::{ClusterSettings, Faults};
 use super::Cluster;
 use crate::config::settings::AutoFailback;
 use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Value};
 
 struct Pair {
     nodes: [Cluster; 2],
@@ -232,4 +232,38 @@ fn an_old_standby_request_moves_nothing() {
     pair.run_ms(60, &[0, 1]);
     assert_eq!(pair.status(1), "all", "{:#?}", pair.logs);
     assert_eq!(pair.holding(), [ResourceSet::NONE, ResourceSet::ALL]);
+}
+
+/// Signed by somebody who has the key, and nonsense: counted, and the next real packets count.
+#[test]
+fn absurd_packets_are_counted_and_change_nothing() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    let uuid = pair.nodes[1].nodes[0].uuid;
+    let old = Message::new("status").with("src", "node1").with("ts", "1").with("hg", "a").with("st", "dead");
+    let mut other_uuid = old.clone().with("seq", "2");
+    other_uuid.set("srcuuid", Value::Binary(vec![9; 16]));
+    let mut stranger = old.clone().with("seq", "1");
+    stranger.set_text("src", "node9");
+    let rexmit = Message::new("NS_rexmit").with("src", "node1").with("ts", "1").with("hg", "a");
+    let last = u64::MAX.to_string();
+    let absurd = [
+        old.clone().with("seq", "ffffffffffffffff"),
+        old.clone().with("seq", "0"),
+        stranger,
+        other_uuid,
+        rexmit.clone().with("firstseq", &last).with("lastseq", &last),
+        rexmit.with("firstseq", "1").with("lastseq", &last),
+    ];
+    for message in absurd {
+        let link = LinkName::new("eth1").unwrap();
+        pair.input(1, Input::Packet { link, key_index: 1, message });
+    }
+    let view = pair.nodes[1].view(Now { monotonic_ms: pair.now_ms, wall_s: 1 });
+    assert_eq!((view.dropped_packets, view.repeated_packets), (3, 1), "{:#?}", pair.logs);
+    assert_eq!(pair.nodes[1].nodes[0].uuid, uuid);
+    pair.run_ms(1500, &[0, 1]);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+    assert!(!pair.logs.iter().any(|line| line.contains("is dead")), "{:#?}", pair.logs);
 }

@@ -35,6 +35,8 @@ const REQUESTS_MAX: usize = 64;
 const PENDING_MAX: usize = 1000;
 /// So much later than it should be a loop counts as paused, milliseconds.
 const LATE_MS: u64 = 5;
+/// The `debug` level that shows packets and timers.
+const DEBUG_PACKETS: u8 = 4;
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -328,13 +330,27 @@ impl Driver {
     // ---- outputs -------------------------------------------------------------------------
 
     fn feed(&mut self, input: Input) {
+        let frequent = matches!(input, Input::Packet { .. } | Input::Tick | Input::LoadAverage(_));
+        self.debug(frequent, || format!("in: {input}"));
         self.cluster.handle(now(), input);
         while let Some(output) = self.cluster.poll_output() {
             self.carry_out(output);
         }
     }
 
+    /// Shows what goes into the cluster and comes out of it, in the form that the simulator reads:
+    /// with `debug` 1 what happens seldom, with [`DEBUG_PACKETS`] everything.
+    fn debug(&self, frequent: bool, text: impl FnOnce() -> String) {
+        if self.debug_level >= if frequent { DEBUG_PACKETS } else { 1 } {
+            self.logger.log(LogLevel::Debug, &text());
+        }
+    }
+
     fn carry_out(&mut self, output: Output) {
+        let frequent = matches!(output, Output::Send { .. } | Output::Deliver { .. } | Output::Beat);
+        if !matches!(output, Output::Log { .. }) {
+            self.debug(frequent, || format!("out: {output}"));
+        }
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),

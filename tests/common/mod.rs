@@ -17,6 +17,7 @@ pub(crate) fn binary() -> &'static Path {
 
 /// A world of two nodes, node1 and node2. Where this machine cannot have one: says why (see
 /// `support/skip.rs`) and returns `None`, and the test should return.
+#[allow(dead_code)]
 pub(crate) fn pair(first: HostKind, second: HostKind) -> Option<World> {
     match World::new(binary(), &[("node1", first), ("node2", second)]) {
         Ok(world) => Some(world),
