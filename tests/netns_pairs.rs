@@ -6,7 +6,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::pairs::{group, Pair, ADDRESSES, NODES, PATIENCE};
+use common::pairs::{group, Pair, ADDRESSES, DEAD_TIME_MS, NODES, PATIENCE};
+use ha_core::demo::probe::{longest_silence, now_us};
 use ha_core::demo::world::{Way, WorldError};
 
 /// What is logged when nothing fences and contact is lost and found again.
@@ -84,6 +85,13 @@ fn crash_and_return_with_failback() {
             ],
         );
     }
+    // What a person put on one node goes home too when the other was away.
+    takeover(&pair, 0, 1, "all", "all");
+    pair.settled("all", "none");
+    pair.world.crash("node2").expect("crash");
+    pair.logged(0, &["info: Dead node node2 gave up resources."]);
+    come_back(&pair, 1);
+    pair.settled("local", "local");
 }
 
 #[test]
@@ -298,8 +306,7 @@ fn one_link_of_two_is_cut() {
         pair.world.cut_silently("node1", link).expect("cut");
         for (node, other) in [(0, "node2"), (1, "node1")] {
             pair.logged(node, &[&format!("info: Link {other}:{link} dead.")]);
-            let state = pair.run(node, &["cl_status", "hblinkstatus", other, link]);
-            assert_eq!(state, "dead\n");
+            assert_eq!(pair.link_state(node, other, link), ("dead".into(), Some(1)));
             let status = pair.status(node);
             let alarm = format!("link {other}:{link} is dead");
             assert!(status["attention"].to_string().contains(&alarm), "{status:#}");
@@ -308,7 +315,7 @@ fn one_link_of_two_is_cut() {
         pair.world.heal("node1", link).expect("heal");
         for (node, other) in [(0, "node2"), (1, "node1")] {
             pair.logged(node, &[&format!("info: Link {other}:{link} up.")]);
-            assert_eq!(pair.run(node, &["cl_status", "hblinkstatus", other, link]), "up\n");
+            assert_eq!(pair.link_state(node, other, link), ("up".into(), Some(0)));
             for line in ["is dead", "Acquiring", "Releasing", "transition", "lost packet", "standby"] {
                 assert_eq!(pair.times_logged(node, line), 0, "{line}: {}", pair.log(node));
             }
@@ -396,6 +403,7 @@ fn one_direction_is_cut() {
         for link in ["eth0", "eth1"] {
             pair.world.heal("node1", link).expect("heal");
         }
+        pair.logged(deaf, &[&format!("CRIT: Cluster node {} returning after partition.", NODES[mute])]);
         let words = if deaf == 0 { ("all", "none") } else { ("none", "all") };
         pair.settled(words.0, words.1);
         takeover(&pair, mute, deaf, "failback", "foreign");
@@ -435,28 +443,29 @@ fn freeze_and_thaw_with_failback() {
 #[test]
 fn killed_daemon_is_back_within_deadtime() {
     let Some(pair) = Pair::running(&["auto_failback off"]) else { return };
-    // Of its own set; then of everything; then of the other's.
-    for (own, other) in [("local", "local"), ("all", "none"), ("foreign", "foreign")] {
-        match own {
-            "all" => pair.command(0, "hb_takeover", "all"),
-            "foreign" => pair.command(0, "hb_standby", "local"),
-            _ => {}
+    // The original leaves the peer's set to nobody; here its home takes it.
+    pair.allow(&["No one owns our local resources!"]);
+    let deaths = [
+        (None, ("local", "local"), ("local", "local")),
+        (Some(("hb_takeover", "all")), ("all", "none"), ("local", "local")),
+        (Some(("hb_standby", "local")), ("none", "all"), ("none", "all")),
+        (Some(("hb_takeover", "local")), ("local", "local"), ("local", "local")),
+    ];
+    for (command, before, after) in deaths {
+        if let Some((name, set)) = command {
+            pair.command(0, name, set);
         }
-        pair.settled(own, other);
+        pair.settled(before.0, before.1);
         pair.mark();
         pair.kill_daemon(0);
         pair.start(0);
         pair.logged(1, &["info: Heartbeat restart on node node1"]);
-        pair.wait("two settled nodes", || {
-            let words = [pair.resource_status(0), pair.resource_status(1)];
-            ["all none", "none all", "local local", "foreign foreign"].contains(&&*words.join(" "))
-        });
-        let words = [pair.resource_status(0), pair.resource_status(1)];
-        pair.settled(&words[0], &words[1]);
+        pair.logged(0, &["info: Local status now set to: 'active'"]);
+        pair.settled(after.0, after.1);
         assert_eq!(pair.times_logged(1, "is dead"), 0, "{}", pair.log(1));
-        if words != ["local", "local"] {
-            pair.command(0, "hb_takeover", "failback");
-        }
+        // What stays was never taken down.
+        let own = format!("Releasing resource group: {}", group(0));
+        assert_eq!(pair.times_logged(0, &own), 0, "{}", pair.log(0));
     }
 }
 
@@ -469,6 +478,258 @@ fn killed_daemon_is_back_after_its_death_was_declared() {
     pair.logged(1, &["WARN: node node1: is dead", "info: mach_down takeover complete."]);
     pair.start(0);
     pair.settled("local", "local");
+}
+
+// ---- failed starts -------------------------------------------------------------------------
+
+/// A script that does not start where /run/broken is.
+const FICKLE: &str = "#!/bin/sh\n\
+    case $1 in\n\
+    start) [ ! -e /run/broken ] || exit 1; : >/run/fickle;;\n\
+    stop) rm -f /run/fickle;;\n\
+    status) [ -e /run/fickle ] && echo running || echo stopped;;\n\
+    esac\n";
+/// Logged where something does not start.
+const FAILED_START: [&str; 4] = [
+    "ERROR: Return code 1 from /etc/ha.d/resource.d/fickle",
+    "CRIT: Giving up resources due to failure of fickle",
+    "resources failed to start here: giving them to the other node",
+    "resources failed to start on both nodes: they stay down until somebody looks",
+];
+
+fn fickle_pair(broken: &[usize]) -> Option<Pair> {
+    let pair = Pair::new(&["auto_failback off"], &[format!("{} fickle", group(0)), group(1)])?;
+    pair.allow(&FAILED_START);
+    script(&pair, "fickle", FICKLE);
+    for node in broken {
+        pair.host(*node).write_file("/run/broken", "").expect("write");
+    }
+    pair.start_both();
+    Some(pair)
+}
+
+/// The right set moves, once; the other stays.
+#[test]
+fn start_that_fails_on_one_node() {
+    let Some(pair) = fickle_pair(&[0]) else { return };
+    pair.settled("none", "all");
+    pair.logged(
+        0,
+        &[
+            "CRIT: Giving up resources due to failure of fickle",
+            "ERROR: local resources failed to start here: giving them to the other node",
+            "info: Local standby process completed [local].",
+        ],
+    );
+    assert_eq!(running(&pair, "/run/fickle"), [false, true]);
+    assert_eq!(pair.times_logged(0, "resource.d/fickle  start"), 1, "{}", pair.log(0));
+    assert_eq!(pair.times_logged(1, "resource.d/fickle  start"), 1, "{}", pair.log(1));
+    let own = format!("Releasing resource group: {}", group(1));
+    assert_eq!(pair.times_logged(1, &own), 0, "{}", pair.log(1));
+    // Repaired, and asked for.
+    pair.run(0, &["rm", "/run/broken"]);
+    takeover(&pair, 0, 1, "failback", "foreign");
+    pair.settled("local", "local");
+    assert_eq!(running(&pair, "/run/fickle"), [true, false]);
+}
+
+/// It stays down, a person is told, and nothing goes back and forth.
+#[test]
+fn start_that_fails_on_both_nodes() {
+    let Some(pair) = fickle_pair(&[0, 1]) else { return };
+    pair.logged(1, &["resources failed to start on both nodes: they stay down until somebody looks"]);
+    let told = |node: usize| {
+        let output = pair.host(node).run(&["/ha", "status"]).expect("it runs");
+        output.code == Some(1) && output.stdout.contains("resources failed to start")
+    };
+    pair.wait("alarm in ha status", || told(0) || told(1));
+    pair.wait("both settled", || (0..2).all(|node| pair.resource_status(node) != "transition"));
+    let starts = || [0, 1].map(|node| pair.times_logged(node, "resource.d/fickle  start"));
+    assert_eq!(starts(), [1, 1]);
+    // Long enough for several rounds of a transfer, which takes a few milliseconds.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(starts(), [1, 1], "it goes back and forth");
+    assert!(pair.world.owners(ADDRESSES[0]).expect("addresses").is_empty());
+    pair.owned_by(1, "node2");
+    assert_eq!(running(&pair, "/run/fickle"), [false, false]);
+    pair.quiet();
+    // Repaired, and asked for.
+    (0..2).for_each(|node| drop(pair.run(node, &["rm", "/run/broken"])));
+    pair.command(0, "hb_takeover", "local");
+    pair.settled("local", "local");
+    assert_eq!(running(&pair, "/run/fickle"), [true, false]);
+    assert!(!told(0) && !told(1), "the alarm stays");
+}
+
+// ---- the old protocol ----------------------------------------------------------------------
+
+#[test]
+fn legacy_pair_through_crash_and_return() {
+    let Some(pair) = Pair::new(&["auto_failback legacy"], &[group(0), group(1)]) else { return };
+    let owned = |owners: [&str; 2]| {
+        for (address, name) in ADDRESSES.iter().zip(owners) {
+            pair.world.wait_owner(*address, name, PATIENCE).expect("address on one host");
+        }
+        for node in (0..2).filter(|node| pair.host(*node).is_on()) {
+            pair.wait("a settled node", || pair.resource_status(node) == "none");
+        }
+        (0..2).for_each(|home| pair.owned_by(home, owners[home]));
+        pair.quiet();
+    };
+    pair.start_both();
+    owned(NODES);
+    for victim in [0, 1] {
+        let (name, other) = (NODES[victim], NODES[1 - victim]);
+        pair.mark();
+        pair.world.crash(name).expect("crash");
+        pair.logged(1 - victim, &[&format!("info: Resources being acquired from {name}.")]);
+        owned([other, other]);
+        come_back(&pair, victim);
+        owned(NODES);
+    }
+    let output = pair.host(0).command("hb_standby", &["all"]).expect("it runs");
+    assert_ne!(output.code, Some(0), "{output:?}");
+    assert_eq!(pair.host(0).stop_daemon().expect("stop").code, Some(0));
+    pair.ended_well(0);
+    for address in ADDRESSES {
+        pair.world.wait_owner(address, "node2", PATIENCE).expect("taken over");
+    }
+    pair.start(0);
+    owned(NODES);
+}
+
+// ---- reload --------------------------------------------------------------------------------
+
+/// A changed ha.cf: a new life of the daemon, the addresses stay, nobody dies.
+#[test]
+fn reload_with_a_changed_ha_cf() {
+    let Some(pair) = Pair::running(&["auto_failback on"]) else { return };
+    for node in [0, 1] {
+        pair.mark();
+        let other = 1 - node;
+        let changed = pair.ha_cf(&["auto_failback on", "debug 1"]);
+        pair.host(node).write_file("/etc/ha.d/ha.cf", &changed).expect("write");
+        let probe = pair.world.probe(ADDRESSES[node], Duration::from_millis(1)).expect("client asks");
+        let host = pair.host(node);
+        probe.wait_answer(host, 0, Duration::from_millis(20), PATIENCE).expect("an answer");
+        let began_us = now_us();
+        pair.run(node, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+        pair.logged(
+            node,
+            &[
+                "info: Heartbeat restart triggered.",
+                "info: Restarting heartbeat.",
+                "info: Performing heartbeat restart exec.",
+                "info: Local status now set to: 'active'",
+            ],
+        );
+        pair.logged(other, &[&format!("info: Heartbeat restart on node {}", NODES[node])]);
+        pair.settled("local", "local");
+        let answers = probe.answers().expect("answers");
+        let silence = longest_silence(&answers, began_us).expect("answers");
+        assert_eq!((silence.host_before, silence.host_after), (host.index(), host.index()));
+        assert!(silence.length_us() < DEAD_TIME_MS * 1000, "{silence:?}");
+        for one in 0..2 {
+            for line in ["is dead", "Releasing resource group", "wants to go standby"] {
+                assert_eq!(pair.times_logged(one, line), 0, "{line}: {}", pair.log(one));
+            }
+        }
+        assert_eq!(pair.run(node, &["cl_status", "hbparameter", "-p", "debug"]), "1\n");
+    }
+    // Everything on one node, so that the resumed set is not just its own.
+    takeover(&pair, 0, 1, "all", "all");
+    pair.settled("all", "none");
+    pair.mark();
+    let changed = pair.ha_cf(&["auto_failback on", "debug 0"]);
+    pair.host(0).write_file("/etc/ha.d/ha.cf", &changed).expect("write");
+    pair.run(0, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+    pair.logged(0, &["info: Local status now set to: 'active'"]);
+    pair.logged(1, &["info: Heartbeat restart on node node1"]);
+    pair.settled("all", "none");
+    for line in ["is dead", "Releasing resource group"] {
+        assert_eq!(pair.times_logged(0, line) + pair.times_logged(1, line), 0, "{line}: {}", pair.log(0));
+    }
+}
+
+/// Keys change on one node after the other without a lost beat; bad files change nothing.
+#[test]
+fn reload_with_other_files() {
+    let Some(pair) = Pair::running(&["auto_failback on"]) else { return };
+    pair.mark();
+    let reload = |node: usize| pair.run(node, &["sh", "-c", "kill -HUP $(cat /var/run/heartbeat.pid)"]);
+    reload(0);
+    pair.logged(0, &["info: Configuration unchanged."]);
+    let both = "1 sha1 demonstration\n2 sha1 another\n";
+    for text in [format!("auth 1\n{both}"), format!("auth 2\n{both}"), "auth 2\n2 sha1 another\n".to_owned()]
+    {
+        for node in 0..2 {
+            let host = pair.host(node);
+            host.write_file_with_mode("/etc/ha.d/authkeys", &text, 0o600).expect("write");
+            let before = pair.times_logged(node, "info: Rereading authentication file.");
+            reload(node);
+            pair.wait("new keys", || {
+                pair.times_logged(node, "info: Rereading authentication file.") > before
+            });
+        }
+    }
+    // A file with an error is named, and what runs goes on.
+    pair.allow(&["/etc/ha.d/authkeys", "/etc/ha.d/ha.cf", "what runs goes on unchanged"]);
+    pair.host(0).write_file_with_mode("/etc/ha.d/authkeys", "auth 7\n", 0o600).expect("write");
+    reload(0);
+    pair.logged(0, &["what runs goes on unchanged"]);
+    pair.settled("local", "local");
+    for node in 0..2 {
+        for line in ["is dead", "Releasing resource group", "lost packet", "failed authentication"] {
+            assert_eq!(pair.times_logged(node, line), 0, "{line}: {}", pair.log(node));
+        }
+    }
+    let status = pair.status(1);
+    assert_eq!(status["report"]["view"]["dropped_packets"], 0, "{status:#}");
+}
+
+// ---- what people ask -----------------------------------------------------------------------
+
+/// Every question of `cl_status` in each state of a pair.
+#[test]
+fn cl_status_in_each_state() {
+    let Some(pair) = Pair::new(&["auto_failback off"], &[group(0), group(1)]) else { return };
+    let ask = |words: &[&str]| {
+        let argv: Vec<&str> = ["cl_status"].iter().chain(words).copied().collect();
+        let output = pair.host(0).run(&argv).expect("it runs");
+        (output.stdout, output.code)
+    };
+    let answers = |text: &str, code: i32| (format!("{text}\n"), Some(code));
+    assert_eq!(ask(&["hbstatus"]).1, Some(1));
+    assert_eq!(ask(&["rscstatus"]).1, Some(1));
+    pair.start(0);
+    pair.wait("an open socket", || ask(&["hbstatus"]).1 == Some(0));
+    // The peer may be anywhere: nothing is held before initdead.
+    assert_eq!(ask(&["rscstatus"]), answers("transition", 0));
+    assert_eq!(ask(&["nodestatus", "node1"]), answers("up", 0));
+    pair.settled("all", "");
+    assert_eq!(ask(&["nodestatus", "node2"]), answers("dead", 1));
+    pair.start(1);
+    pair.settled("all", "none");
+    assert_eq!(ask(&["listnodes"]), ("node2\nnode1\n".to_owned(), Some(0)));
+    assert_eq!(ask(&["listnodes", "-p"]).0.trim(), "");
+    assert_eq!(ask(&["nodestatus", "node2"]), answers("active", 0));
+    assert_eq!(ask(&["nodetype", "node2"]), answers("normal", 0));
+    assert_eq!(ask(&["nodeweight", "node2"]), answers("100", 0));
+    assert_eq!(ask(&["listhblinks", "node2"]), ("\teth1\n\teth0\n".to_owned(), Some(0)));
+    assert_eq!(ask(&["hblinkstatus", "node2", "eth1"]), answers("up", 0));
+    assert_eq!(ask(&["hbparameter", "-p", "deadtime"]), answers("300ms", 0));
+    assert_ne!(ask(&["nodestatus", "stranger"]).1, Some(0));
+    pair.world.crash("node2").expect("crash");
+    pair.wait("death", || ask(&["nodestatus", "node2"]) == answers("dead", 1));
+    assert_eq!(ask(&["hblinkstatus", "node2", "eth0"]), answers("dead", 1));
+    pair.settled("all", "");
+    let status = pair.status(0);
+    assert!(status["attention"].to_string().contains("node node2 is dead"), "{status:#}");
+    for home in 0..2 {
+        let group = &status["report"]["view"]["groups"][home];
+        assert_eq!(group["holder"], "node1", "{status:#}");
+        assert_eq!(group["resources"][0]["state"], "running", "{status:#}");
+    }
 }
 
 // ---- helpers -------------------------------------------------------------------------------
@@ -508,9 +769,10 @@ fn standby(pair: &Pair, giver: usize, taker: usize, word: &str, set: &str) {
 fn takeover(pair: &Pair, taker: usize, giver: usize, word: &str, given: &str) {
     pair.mark();
     pair.command(taker, "hb_takeover", word);
-    let held = pair.log(taker).contains("this node holds them already");
-    if !held {
-        pair.logged(giver, &[&format!("info: Going standby [{given}].")]);
+    let held = || pair.log(taker).contains("this node holds them already");
+    let going = || pair.log(giver).contains(&format!("info: Going standby [{given}]."));
+    pair.wait("takeover", || held() || going());
+    if !held() {
         handover_logged(pair, giver, taker, given);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Handover {
     step: Step,
     since_ms: u64,
     until_ms: u64,
+    /// A person wants it, here or at the peer: what did not start here before is history then.
+    asked_by_person: bool,
 }
 
 impl Handover {
@@ -88,7 +90,7 @@ impl Cluster {
         let result = match command {
             Command::Standby(set) => {
                 self.forget_failures(set);
-                self.request_standby(set)
+                self.request_standby(set).map(|()| self.handover.asked_by_person = true)
             }
             Command::Takeover(set) => {
                 self.forget_failures(set);
@@ -139,6 +141,7 @@ impl Cluster {
         let local = self.settings.local.clone();
         self.log(LogLevel::Info, &format!("{local} wants to go standby [{set}]"));
         self.step(Step::AwaitConsent(set), CONSENT_MS);
+        self.handover.asked_by_person = false;
         self.ask(set, "me");
         Ok(())
     }
@@ -337,6 +340,9 @@ impl Cluster {
         let Step::Releasing(own) = self.handover.step else {
             return;
         };
+        if self.handover.asked_by_person {
+            self.forget_failures(own);
+        }
         self.log(LogLevel::Info, &format!("{own} HA resource release completed (standby)."));
         self.log(LogLevel::Info, &format!("Local standby process completed [{own}]."));
         self.step(Step::AwaitTaken(own), TRANSFER_MS);
@@ -399,12 +405,12 @@ impl Cluster {
         let give = wanted.mirrored();
         self.forget_failures(give);
         self.log(LogLevel::Info, &format!("Going standby [{give}]."));
-        if let Err(why) = self.request_standby(give) {
-            self.log_limited(
-                "takeover-refused",
-                LogLevel::Warning,
-                &format!("takeover request not followed: {why}"),
-            );
+        match self.request_standby(give) {
+            Ok(()) => self.handover.asked_by_person = true,
+            Err(why) => {
+                let text = format!("takeover request not followed: {why}");
+                self.log_limited("takeover-refused", LogLevel::Warning, &text);
+            }
         }
     }
 
