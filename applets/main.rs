@@ -4,6 +4,7 @@ mod applet;
 mod check;
 mod cl_status;
 mod demo;
+mod harc;
 mod heartbeat;
 mod ip_addr;
 mod multicall;
@@ -20,6 +21,7 @@ const APPLETS: &[Applet] = &[
     check::APPLET,
     cl_status::APPLET,
     demo::APPLET,
+    harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
     resource_manager::APPLET,

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use ha_core::config::directive::edit_distance;
+
 use crate::applet::{Applet, Invocation};
 
 /// Exit code for a command that does not exist, as shells have it.
@@ -37,6 +39,8 @@ pub(crate) fn run(applets: &'static [Applet], words: impl IntoIterator<Item = Os
     let base = called_as.rsplit('/').next().unwrap_or_default();
     let arguments: Vec<OsString> = words.collect();
     if let Some(applet) = find(applets, base) {
+        // Children are executed as /proc/self/exe, and would be called `exe` in process lists.
+        ha_core::sys::process::set_short_name(base);
         return start(applet, called_as, arguments);
     }
     let Some((first, rest)) = arguments.split_first() else {
@@ -95,7 +99,7 @@ fn help(applet: &Applet) -> String {
 
 fn unknown(applets: &'static [Applet], name: &str) -> u8 {
     let near = names(applets)
-        .map(|known| (distance(name, known), known))
+        .map(|known| (edit_distance(name, known), known))
         .filter(|(changes, _)| *changes <= NEAREST_MAX)
         .min();
     let hint = near.map(|(_, known)| format!(" Did you mean {known}?")).unwrap_or_default();
@@ -206,38 +210,9 @@ fn whole(applets: &[Applet]) -> clap::Command {
     command
 }
 
-/// Edit distance of Levenshtein: insertions, deletions, substitutions of characters.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().take(64).enumerate() {
-        let mut corner = row[0];
-        row[0] = line + 1;
-        for (column, known) in other.iter().enumerate() {
-            let changed = corner + usize::from(letter != *known);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(corner + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distance_counts_changes() {
-        for (one, other, changes) in [
-            ("demo", "demo", 0),
-            ("dmo", "demo", 1),
-            ("hb_stanby", "hb_standby", 1),
-            ("", "ha", 2),
-            ("stats", "status", 1),
-        ] {
-            assert_eq!(distance(one, other), changes, "{one} {other}");
-        }
-    }
 
     #[test]
     fn names_are_unique_and_none_is_a_command_of_its_own() {

@@ -11,6 +11,9 @@ use ha_core::media::{MediaSet, RECEIVE_BUFFER_BYTES};
 use ha_core::types::LogLevel;
 use nix::sched::{setns, unshare, CloneFlags};
 
+#[path = "support/skip.rs"]
+mod skip;
+
 const LIMIT: Duration = Duration::from_secs(20);
 const PORT: u16 = 694;
 
@@ -77,12 +80,10 @@ fn namespace() -> Option<File> {
 fn story(tell: impl AsyncFnOnce(World) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         if !nix::unistd::geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
-            println!("skipped: needs root and the ip command");
-            return;
+            return skip::skip("needs root and the ip command");
         }
         let Some(world) = World::new() else {
-            println!("skipped: no network namespaces here");
-            return;
+            return skip::skip("no network namespaces here");
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(tell(world));

@@ -53,6 +53,10 @@ pub(super) struct Claims {
     pub failed: ResourceSet,
     /// Of these, offered to the peer once.
     pub failure_offered: ResourceSet,
+    /// It was said that a set failed on both nodes.
+    pub failed_on_both: bool,
+    /// No handover of this program's own before this.
+    pub retry_ms: Option<u64>,
     /// What this node held when it declared the peer dead; until the conflict is resolved.
     pub held_at_loss: Option<ResourceSet>,
     /// When the peer came back or came for the first time in this generation.
@@ -87,6 +91,8 @@ impl Claims {
             needs_failback: false,
             failed: ResourceSet::NONE,
             failure_offered: ResourceSet::NONE,
+            failed_on_both: false,
+            retry_ms: None,
             held_at_loss: None,
             contact_ms: None,
             returned_ms: None,
@@ -102,7 +108,7 @@ impl Claims {
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
         let restart = self.returned_ms.map(|returned| returned + RESTART_PATIENCE_MS);
-        self.local_timeout_ms.into_iter().chain(restart).min()
+        self.local_timeout_ms.into_iter().chain(restart).chain(self.retry_ms).min()
     }
 
     /// What the peer claims, from our viewpoint.
@@ -244,6 +250,9 @@ impl Cluster {
 
     pub(super) fn tick_claims(&mut self) {
         let now_ms = self.now.monotonic_ms;
+        if self.claims.retry_ms.is_some_and(|due| now_ms >= due) {
+            self.claims.retry_ms = None;
+        }
         if self.claims.local_timeout_ms.is_some_and(|due| now_ms >= due) {
             self.claims.local_timeout_ms = None;
             // One of ours says all there is to know, or dies: no guess after a while.
@@ -497,6 +506,7 @@ impl Cluster {
         // A daemon that is just started anew (reload) gets nothing by that.
         let was_away = self.claims.peer_left || self.peer().is_some_and(super::node::Node::is_dead);
         self.claims.needs_failback |= was_away;
+        self.handover_peer_restarted();
         self.claims.peer_known = false;
         self.claims.peer_stable = false;
         self.claims.peer_left = false;

@@ -6,8 +6,13 @@ use crate::types::{LogLevel, ResourceSet};
 
 use super::claims::Phase;
 use super::event::Job;
+use super::handover::Origin;
 use super::jobs::Purpose;
 use super::Cluster;
+
+/// Pause before a handover of this program's own is asked for again, milliseconds (resources spec
+/// 9, auto-failback re-check).
+const ASK_AGAIN_MS: u64 = 1000;
 
 impl Cluster {
     // ---- conflicts -----------------------------------------------------------------------
@@ -18,7 +23,9 @@ impl Cluster {
             return;
         }
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
-        self.audit(overlap);
+        if overlap != self.claims.contested {
+            self.audit(overlap);
+        }
         let cleared = self.claims.contested.minus(overlap).intersection(self.claims.hold);
         self.claims.contested = overlap;
         if !cleared.is_empty() {
@@ -140,9 +147,10 @@ impl Cluster {
         }
         let peer_failed = self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed);
         let can_start = !peer_failed.unwrap_or_default().contains(ResourceSet::LOCAL);
-        if can_start && self.is_settled() && self.peer_is_ready() && self.peer_hears_us() {
+        let ready = self.is_settled() && self.peer_is_ready() && self.peer_hears_us();
+        if can_start && ready && self.claims.retry_ms.is_none() {
             self.claims.needs_failback = false;
-            drop(self.request_standby(ResourceSet::FOREIGN));
+            self.request_standby_for(ResourceSet::FOREIGN, Origin::Failback);
         }
     }
 
@@ -150,25 +158,37 @@ impl Cluster {
     /// (design §4: the right set, no bouncing).
     pub(super) fn hand_over_failed(&mut self) {
         let offer = self.claims.failed.intersection(self.claims.hold).minus(self.claims.failure_offered);
-        if offer.is_empty() || !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
+        let ready = self.is_settled() && self.peer_is_ready() && self.peer_hears_us();
+        if offer.is_empty() || !ready || self.claims.retry_ms.is_some() {
             return;
         }
         let peer_failed =
             self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
-        self.claims.failure_offered = self.claims.failure_offered.union(offer);
         let offer = offer.minus(peer_failed.unwrap_or_default());
+        self.claims.failure_offered = self.claims.failure_offered.union(offer);
         if !offer.is_empty() {
             self.log(
                 LogLevel::Error,
                 &format!("{offer} resources failed to start here: giving them to the other node"),
             );
-            drop(self.request_standby(offer));
-        } else {
+            self.request_standby_for(offer, Origin::Failure);
+        } else if !std::mem::replace(&mut self.claims.failed_on_both, true) {
             self.log(
                 LogLevel::Error,
                 "resources failed to start on both nodes: they stay down until somebody looks",
             );
         }
+    }
+
+    /// A handover that this program wanted did not come about: the wish stands, for a little later
+    /// (resources spec 9, auto-failback re-check).
+    pub(super) fn ask_again_later(&mut self, set: ResourceSet, origin: Origin) {
+        match origin {
+            Origin::Person => return,
+            Origin::Failback => self.claims.needs_failback = true,
+            Origin::Failure => self.claims.failure_offered = self.claims.failure_offered.minus(set),
+        }
+        self.claims.retry_ms = Some(self.now.monotonic_ms + ASK_AGAIN_MS);
     }
 
     /// Notes how starting went; a person's request or a success clears a failure.
@@ -177,6 +197,7 @@ impl Cluster {
         let news = failed != self.claims.failed;
         self.claims.failed = failed;
         self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
+        self.claims.failed_on_both &= !self.claims.failed.is_empty();
         if news {
             // Before the set is offered: the peer must know of it when its own start fails.
             self.send_status();

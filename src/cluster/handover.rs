@@ -35,14 +35,28 @@ enum Step {
     Acquiring(ResourceSet),
 }
 
+/// Who wanted the handover that this node asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Origin {
+    /// A person, here or there; not repeated.
+    #[default]
+    Person,
+    /// `auto_failback on`; repeated until it succeeds.
+    Failback,
+    /// A start that failed; repeated until the peer consented once.
+    Failure,
+}
+
 /// State of this room.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     step: Step,
+    origin: Origin,
+    /// Sequence number of the peer's newest message of the dialogue: an older one that a
+    /// retransmission brings late belongs to a dialogue that is over.
+    peer_newest: u64,
     since_ms: u64,
     until_ms: u64,
-    /// A person wants it, here or at the peer: what did not start here before is history then.
-    asked_by_person: bool,
 }
 
 impl Handover {
@@ -90,7 +104,7 @@ impl Cluster {
         let result = match command {
             Command::Standby(set) => {
                 self.forget_failures(set);
-                self.request_standby(set).map(|()| self.handover.asked_by_person = true)
+                self.request_standby(set)
             }
             Command::Takeover(set) => {
                 self.forget_failures(set);
@@ -111,6 +125,25 @@ impl Cluster {
             Err(why) => Answer::Refused(why),
         };
         self.reply(request, answer);
+    }
+
+    /// As [`Cluster::request_standby`], for a reason of this program's own: asked again later when
+    /// nothing comes of it.
+    pub(super) fn request_standby_for(&mut self, set: ResourceSet, origin: Origin) {
+        if self.request_standby(set).is_ok() {
+            self.handover.origin = origin;
+        } else {
+            self.ask_again_later(set, origin);
+        }
+    }
+
+    /// A request of ours came to nothing before anything was moved.
+    fn withdraw(&mut self) {
+        if let Step::AwaitConsent(set) = self.handover.step {
+            let origin = self.handover.origin;
+            self.ask_again_later(set, origin);
+        }
+        self.handover.step = Step::Idle;
     }
 
     /// This node asks to give `set` (own viewpoint). An error says why nothing was changed.
@@ -140,8 +173,8 @@ impl Cluster {
         }
         let local = self.settings.local.clone();
         self.log(LogLevel::Info, &format!("{local} wants to go standby [{set}]"));
+        self.handover.origin = Origin::Person;
         self.step(Step::AwaitConsent(set), CONSENT_MS);
-        self.handover.asked_by_person = false;
         self.ask(set, "me");
         Ok(())
     }
@@ -226,6 +259,9 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Error, "Received standby message without info/from");
             return;
         };
+        if !self.is_news_of_dialogue(message) {
+            return;
+        }
         let word = message.text("rsc_hold").unwrap_or("all");
         let Ok(set) = word.parse::<ResourceSet>() else {
             self.log_bad_set(word);
@@ -252,6 +288,18 @@ impl Cluster {
                 self.log_limited("standby", LogLevel::Error, &text);
             }
         }
+    }
+
+    fn is_news_of_dialogue(&mut self, message: &Message) -> bool {
+        let number = message.hex("seq").unwrap_or(0);
+        let news = number > self.handover.peer_newest;
+        self.handover.peer_newest = self.handover.peer_newest.max(number);
+        news
+    }
+
+    /// A new life of the peer numbers its messages anew.
+    pub(super) fn handover_peer_restarted(&mut self) {
+        self.handover.peer_newest = 0;
     }
 
     /// The peer wants to give `giver_set` (its viewpoint).
@@ -294,7 +342,7 @@ impl Cluster {
         let text =
             format!("standby request for {own} resources withdrawn: {} asked at the same time", peer.name);
         self.log(LogLevel::Info, &text);
-        self.handover.step = Step::Idle;
+        self.withdraw();
         self.consider_taking(giver_set);
     }
 
@@ -316,7 +364,7 @@ impl Cluster {
         let text =
             format!("standby request refused by {}: {}", self.nodes[sender].name, why.escape_default());
         self.log_limited("refused", LogLevel::Warning, &text);
-        self.handover.step = Step::Idle;
+        self.withdraw();
     }
 
     /// Giver: the peer agreed.
@@ -340,7 +388,8 @@ impl Cluster {
         let Step::Releasing(own) = self.handover.step else {
             return;
         };
-        if self.handover.asked_by_person {
+        if self.handover.origin == Origin::Person {
+            // Whoever moved it looked: what did not start here before is no alarm any more.
             self.forget_failures(own);
         }
         self.log(LogLevel::Info, &format!("{own} HA resource release completed (standby)."));
@@ -394,6 +443,9 @@ impl Cluster {
         if Some(sender) != self.peer {
             return;
         }
+        if !self.is_news_of_dialogue(message) {
+            return;
+        }
         let word = message.text("rsc_hold").unwrap_or("all");
         let wanted = match word {
             "failback" => Ok(ResourceSet::LOCAL),
@@ -405,12 +457,9 @@ impl Cluster {
         let give = wanted.mirrored();
         self.forget_failures(give);
         self.log(LogLevel::Info, &format!("Going standby [{give}]."));
-        match self.request_standby(give) {
-            Ok(()) => self.handover.asked_by_person = true,
-            Err(why) => {
-                let text = format!("takeover request not followed: {why}");
-                self.log_limited("takeover-refused", LogLevel::Warning, &text);
-            }
+        if let Err(why) = self.request_standby(give) {
+            let text = format!("takeover request not followed: {why}");
+            self.log_limited("takeover-refused", LogLevel::Warning, &text);
         }
     }
 
@@ -438,7 +487,7 @@ impl Cluster {
     }
 
     fn no_reply(&mut self) {
-        self.handover.step = Step::Idle;
+        self.withdraw();
         self.claims.peer_stable = true;
         self.log(LogLevel::Warning, "No reply to standby request.  Standby request cancelled.");
     }
@@ -448,7 +497,7 @@ impl Cluster {
     pub(super) fn cancel_handover(&mut self) {
         if !self.handover.is_idle() {
             self.log(LogLevel::Info, "Cancelling pending standby operation");
-            self.handover.step = Step::Idle;
+            self.withdraw();
         }
     }
 }

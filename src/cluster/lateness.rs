@@ -64,9 +64,9 @@ impl Cluster {
              this node was paused or overloaded and asks whether its resources were taken over",
             self.settings.local
         );
+        // Before communication is up this is so after a quick restart only.
         let holds = self.settings.manage_resources
-            && self.liveness.communication_up
-            && self.claims.phase == Phase::Stable
+            && self.claims.phase != Phase::Shutdown
             && !self.claims.hold.is_empty()
             && self.peer.is_some();
         if !holds {
@@ -78,7 +78,8 @@ impl Cluster {
         self.lateness.forfeits = true;
         self.lateness.doubt = Some(Doubt {
             until_ms: now_ms + (2 * self.settings.keepalive_ms).clamp(20, 2000),
-            peer_was_live: self.peer_is_live(),
+            // One not heard yet in this life may be alive and have taken over.
+            peer_was_live: self.peer().is_some_and(|peer| !peer.is_dead()),
             question: self.lateness.last_question,
         });
         self.send_status();
@@ -138,7 +139,10 @@ impl Cluster {
 
     fn restore_claims_if_clear(&mut self) {
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
-        if self.lateness.forfeits && !self.lateness.in_doubt() && overlap.is_empty() {
+        // A peer that lives and has not spoken of its claims yet may have taken ours.
+        let peer_silent = self.peer_is_live() && !self.claims.peer_known;
+        let waiting = peer_silent || !self.liveness.communication_up;
+        if self.lateness.forfeits && !self.lateness.in_doubt() && overlap.is_empty() && !waiting {
             self.lateness.forfeits = false;
             self.send_status();
         }

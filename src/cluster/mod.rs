@@ -85,6 +85,10 @@ pub struct Cluster {
     jobs: Jobs,
     legacy: Legacy,
     log_counts: BTreeMap<&'static str, (u64, u32)>,
+    /// Verified packets that were not believed.
+    dropped_packets: u64,
+    /// Verified packets whose number had come before.
+    repeated_packets: u64,
     clients_paused: bool,
     ended: bool,
 }
@@ -126,6 +130,8 @@ impl Cluster {
             jobs: Jobs::default(),
             legacy: Legacy::default(),
             log_counts: BTreeMap::new(),
+            dropped_packets: 0,
+            repeated_packets: 0,
             clients_paused: false,
             ended: false,
             settings,

@@ -15,7 +15,11 @@ enum Verdict {
     Keep,
     /// Another copy: the link is alive, nothing else.
     Duplicate,
-    /// Nothing.
+    /// Seen before: nothing.
+    Repeated,
+    /// For another node: nothing.
+    NotForUs,
+    /// Not believed: nothing, but it is counted.
     Drop,
 }
 
@@ -24,22 +28,35 @@ impl Cluster {
     /// changes then.
     pub(super) fn receive(&mut self, link: &LinkName, key_index: u8, message: &Message) {
         let Some(sender) = self.sender_of(link, message) else {
+            self.dropped_packets += 1;
             return;
         };
         if sender == self.me {
             self.link_alive(self.me, link);
             return;
         }
-        self.learn_uuid(sender, message);
-        self.nodes[sender].heard = true;
         let verdict = if message.kind().starts_with("NS_") {
             self.judge_unsequenced(sender, message)
         } else {
             self.judge_sequenced(sender, message)
         };
-        if matches!(verdict, Verdict::Drop) {
-            return;
+        match verdict {
+            Verdict::Keep | Verdict::Duplicate => {}
+            Verdict::NotForUs => {
+                self.nodes[sender].heard = true;
+                return;
+            }
+            Verdict::Repeated => {
+                self.repeated_packets += 1;
+                return;
+            }
+            Verdict::Drop => {
+                self.dropped_packets += 1;
+                return;
+            }
         }
+        self.learn_uuid(sender, message);
+        self.nodes[sender].heard = true;
         self.nodes[sender].key_index = Some(key_index);
         self.link_alive(sender, link);
         if matches!(verdict, Verdict::Keep) {
@@ -96,10 +113,11 @@ impl Cluster {
         if known.0 > 0 && generation.is_some_and(|generation| generation != known) {
             return Verdict::Drop;
         }
-        if self.nodes[sender].is_dead() || !self.is_to_us(message) {
-            return Verdict::Drop;
+        match (self.nodes[sender].is_dead(), self.is_to_us(message)) {
+            (true, _) => Verdict::Drop,
+            (false, true) => Verdict::Keep,
+            (false, false) => Verdict::NotForUs,
         }
-        Verdict::Keep
     }
 
     fn judge_sequenced(&mut self, sender: usize, message: &Message) -> Verdict {
@@ -131,7 +149,7 @@ impl Cluster {
                 self.node_restarted(sender, generation);
             } else if self.nodes[sender].is_dead() {
                 if number <= self.nodes[sender].status_sequence {
-                    return Verdict::Drop;
+                    return Verdict::Repeated;
                 }
                 self.nodes[sender].received.restart_at(SequenceNumber(number.0 - 1));
                 self.node_returned(sender);
@@ -148,7 +166,7 @@ impl Cluster {
         let first_request_ms = self.first_request_ms();
         let to_us = self.is_to_us(message);
         let name = self.nodes[sender].name.clone();
-        let keep = if to_us { Verdict::Keep } else { Verdict::Drop };
+        let keep = if to_us { Verdict::Keep } else { Verdict::NotForUs };
         match self.nodes[sender].received.note(number, first_request_ms) {
             Arrival::InOrder => {
                 self.acknowledge(sender, number.0);
@@ -177,7 +195,13 @@ impl Cluster {
                 keep
             }
             Arrival::Duplicate => Verdict::Duplicate,
-            Arrival::Old => Verdict::Drop,
+            Arrival::Old => Verdict::Repeated,
+            Arrival::Implausible { last } => {
+                let text =
+                    format!("packet of {name} with number {} after {last} is not believed yet", number.0);
+                self.log_limited("jump", LogLevel::Warning, &text);
+                Verdict::Drop
+            }
         }
     }
 
@@ -269,7 +293,7 @@ impl Cluster {
             self.log_limited("rexmit", LogLevel::Error, "Invalid rexmit seqnos");
             return;
         }
-        let last = last.min(first + REQUEST_MAX - 1);
+        let last = last.min(first.saturating_add(REQUEST_MAX - 1));
         let acknowledged = self.nodes[sender].acknowledged;
         let pause_ms = self.settings.max_rexmit_delay_ms.saturating_sub(10);
         for number in first..=last {

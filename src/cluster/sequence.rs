@@ -26,7 +26,14 @@ pub enum Arrival {
         /// The last number before the gap.
         last: u64,
     },
-    /// So many are missing that they will not be asked for; tracking starts at this one.
+    /// A jump too large to be asked for: not taken before another number close behind it has come,
+    /// or one absurd number would make everything after it look old.
+    Implausible {
+        /// The last number before the gap.
+        last: u64,
+    },
+    /// So many are missing that they will not be asked for, and a second number says the same;
+    /// tracking starts at the first of both, which is asked for.
     AfterTooLargeGap {
         /// The last number before the gap.
         last: u64,
@@ -48,6 +55,8 @@ pub struct Received {
     last: Option<u64>,
     /// Number to the time at which it is asked for (again).
     missing: BTreeMap<u64, u64>,
+    /// A number that was not believed by itself.
+    jump: Option<u64>,
 }
 
 impl Received {
@@ -67,21 +76,31 @@ impl Received {
             }
             return Arrival::Old;
         }
-        self.last = Some(number);
         let gap = number - last - 1;
+        if gap > GAP_MAX {
+            let first = match self.jump.replace(number) {
+                Some(first) if first < number && number - first <= GAP_MAX => first,
+                _ => return Arrival::Implausible { last },
+            };
+            self.restart_at(SequenceNumber(number));
+            self.miss(first..number, first_request_ms);
+            return Arrival::AfterTooLargeGap { last };
+        }
+        self.jump = None;
+        self.last = Some(number);
         if gap == 0 {
             return Arrival::InOrder;
         }
-        if gap > GAP_MAX {
-            self.missing.clear();
-            return Arrival::AfterTooLargeGap { last };
-        }
-        for lost in last + 1..number {
+        self.miss(last + 1..number, first_request_ms);
+        Arrival::AfterGap { last }
+    }
+
+    fn miss(&mut self, numbers: std::ops::Range<u64>, first_request_ms: u64) {
+        for lost in numbers {
             if self.missing.len() < MISSING_MAX {
                 self.missing.insert(lost, first_request_ms);
             }
         }
-        Arrival::AfterGap { last }
     }
 
     /// Forgets everything: a new generation begins, or the node died.
@@ -92,6 +111,7 @@ impl Received {
     /// Starts anew at a number: a node returned after it counted as dead.
     pub fn restart_at(&mut self, number: SequenceNumber) {
         self.missing.clear();
+        self.jump = None;
         self.last = Some(number.0);
     }
 
@@ -243,11 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_too_large_starts_anew() {
+    fn a_jump_too_large_starts_anew_when_a_second_number_confirms_it() {
         let mut received = Received::default();
         note(&mut received, 5);
-        assert_eq!(note(&mut received, 306), Arrival::AfterTooLargeGap { last: 5 });
-        assert_eq!(received.next_request_ms(), None);
+        assert_eq!(note(&mut received, 306), Arrival::Implausible { last: 5 });
+        assert_eq!(note(&mut received, 306), Arrival::Implausible { last: 5 });
+        assert_eq!(note(&mut received, 307), Arrival::AfterTooLargeGap { last: 5 });
+        assert_eq!(received.take_due(10, 20), vec![(306, 306)]);
+        assert_eq!(note(&mut received, 306), Arrival::Found { complete: true });
+        assert_eq!(note(&mut received, 308), Arrival::InOrder);
+    }
+
+    #[test]
+    fn an_absurd_number_changes_nothing() {
+        let mut received = Received::default();
+        note(&mut received, 5);
+        for absurd in [u64::MAX, 1 << 40, 1000] {
+            assert_eq!(note(&mut received, absurd), Arrival::Implausible { last: 5 });
+        }
+        assert_eq!(note(&mut received, 6), Arrival::InOrder);
+        assert_eq!(note(&mut received, 1001), Arrival::Implausible { last: 6 });
+        assert_eq!(note(&mut received, 7), Arrival::InOrder);
     }
 
     #[test]

@@ -28,6 +28,8 @@ impl Cluster {
             communication_up: self.liveness.communication_up,
             nodes: (0..self.nodes.len()).map(|index| self.node_view(index, now.monotonic_ms)).collect(),
             alarms: self.alarms(),
+            dropped_packets: self.dropped_packets,
+            repeated_packets: self.repeated_packets,
             ..ClusterView::default()
         }
     }

@@ -19,9 +19,14 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
-    /// Packets that were not believed since the start: damaged, wrongly signed, or no messages.
+    /// Packets that were not believed since the start: damaged, wrongly signed, no messages, of a
+    /// node that is not configured or of an earlier life of one, or with impossible numbers.
     #[serde(default)]
     pub dropped_packets: u64,
+    /// Packets with a number that had come before, other than the newest: replayed, or the copy of a
+    /// link that is behind the others.
+    #[serde(default)]
+    pub repeated_packets: u64,
     /// The resource groups in the order of haresources; empty when none is configured or when the
     /// daemon does not say.
     #[serde(default)]

@@ -358,7 +358,12 @@ pub(super) fn rtprio(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fau
 
 pub(super) fn memreserve(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     // up to 1 GiB
-    reader.draft.settings.memory_reserve_kib = number(reader, word, 1, 1024 * 1024)? as u32;
+    number(reader, word, 1, 1024 * 1024)?;
+    if word.line > 0 {
+        let message = "`memreserve` reserves nothing here";
+        let help = "all memory is locked and everything that grows has a limit; the line may stay";
+        reader.remark(Severity::Hint, reader.place(word), message.into(), help.into());
+    }
     Ok(())
 }
 
@@ -418,7 +423,7 @@ pub(super) fn logfacility(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<()
         log.facility_name = None;
         return Ok(());
     }
-    let Some(facility) = value::facility(text) else {
+    let Some(facility) = value::syslog_facility(text) else {
         return Err(Fault::new(
             format!("`{text}` is no syslog facility"),
             "expected a name in lower case such as daemon or local0, or none",

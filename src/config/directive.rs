@@ -172,7 +172,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let name = name.get(..40).unwrap_or(name).to_ascii_lowercase();
     DIRECTIVES
         .iter()
-        .map(|directive| (distance(&name, directive.name), directive.name))
+        .map(|directive| (edit_distance(&name, directive.name), directive.name))
         .min()
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
         .map(|(_, known)| known)
@@ -214,8 +214,9 @@ fn capitalised(word: &str) -> String {
     first.to_ascii_uppercase() + rest
 }
 
-/// Edit distance of two short words.
-fn distance(left: &str, right: &str) -> usize {
+/// Edit distance of two words (Levenshtein: characters put in, taken out or replaced); takes time
+/// by the product of their lengths.
+pub fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (index, a) in left.chars().enumerate() {
@@ -239,6 +240,19 @@ mod tests {
             assert!(DIRECTIVES[..index].iter().all(|other| other.name != directive.name));
             let before = DIRECTIVES[..index].iter().all(|other| other.default.is_some());
             assert!(directive.default.is_none() || before, "{}", directive.name);
+        }
+    }
+
+    #[test]
+    fn distance_counts_changes() {
+        for (one, other, changes) in [
+            ("demo", "demo", 0),
+            ("dmo", "demo", 1),
+            ("hb_stanby", "hb_standby", 1),
+            ("", "ha", 2),
+            ("stats", "status", 1),
+        ] {
+            assert_eq!(edit_distance(one, other), changes, "{one} {other}");
         }
     }
 

@@ -42,7 +42,7 @@ impl Resource {
     pub fn new(word: &str) -> Self {
         let (script, rest) = if is_ipv4_shorthand(word) {
             ("IPaddr", word)
-        } else if is_ipv6(word) {
+        } else if is_ipv6_shorthand(word) {
             ("IPv6addr", word)
         } else {
             word.split_once("::").unwrap_or((word, ""))
@@ -58,6 +58,12 @@ fn is_ipv4_shorthand(word: &str) -> bool {
     let bytes = word.as_bytes();
     let dots = bytes.windows(2).filter(|pair| pair[0] == b'.' && pair[1].is_ascii_digit()).count();
     bytes.first().is_some_and(u8::is_ascii_digit) && dots >= 3
+}
+
+/// An IPv6 address that could not be a script with arguments: `db2::1` is the script `db2`.
+fn is_ipv6_shorthand(word: &str) -> bool {
+    let head = word.split("::").next().unwrap_or("");
+    (head.is_empty() || head.contains(':')) && is_ipv6(word)
 }
 
 /// An IPv6 address, with `/bits` and so on behind it or not.
@@ -341,7 +347,7 @@ mod tests {
 
     #[test]
     fn words_are_cut_into_script_and_arguments() {
-        let cases: [(&str, &str, &[&str]); 12] = [
+        let cases: [(&str, &str, &[&str]); 14] = [
             ("nginx", "nginx", &[]),
             ("X::a::b", "X", &["a", "b"]),
             ("X::a::::b::", "X", &["a", "b"]),
@@ -354,6 +360,8 @@ mod tests {
             ("IPv6addr::::1", "IPv6addr", &["::1"]),
             ("2001:db8::5/64", "IPv6addr", &["2001:db8::5/64"]),
             ("drbddisk::1::2", "drbddisk", &["1", "2"]),
+            ("db2::1", "db2", &["1"]),
+            ("::1", "IPv6addr", &["::1"]),
         ];
         for (word, script, arguments) in cases {
             let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();

@@ -140,8 +140,6 @@ pub struct HaCf {
     pub realtime: bool,
     /// `rtprio`, 1 to 99, default 1.
     pub realtime_priority: u8,
-    /// `memreserve` in KiB, default 6500.
-    pub memory_reserve_kib: u32,
     /// `coredumps`, default true.
     pub core_dumps: bool,
     /// `coreroot`

@@ -11,6 +11,9 @@ use crate::types::LogLevel;
 /// Port of heartbeats when `/etc/services` has no `ha-cluster` (messaging spec 5.2).
 pub(super) const UDP_PORT_DEFAULT: u16 = 694;
 
+/// `rtprio` when it is not given (messaging spec 5.2).
+const REALTIME_PRIORITY_DEFAULT: u8 = 1;
+
 /// Below this the original warns about `initdead`.
 const INIT_DEAD_SMALL_MS: u64 = 10_000;
 
@@ -41,9 +44,9 @@ fn apply_defaults(reader: &mut Reader<'_>) {
         }
         reader.apply(directive, &Word { text: default, line: 0, start: 0 });
     }
-    if !reader.given.contains_key("rtprio") {
-        // The lowest of the class, and not among the recorded values (messaging spec 5.2).
-        reader.draft.settings.realtime_priority = 1;
+    // No default of the table: `heartbeat -D` does not list it, and scripts do not see it.
+    if reader.draft.settings.realtime_priority == 0 {
+        reader.draft.settings.realtime_priority = REALTIME_PRIORITY_DEFAULT;
     }
     if !reader.draft.udp_port_given {
         reader.draft.settings.udp_port = reader.host.udp_port("ha-cluster").unwrap_or(UDP_PORT_DEFAULT);

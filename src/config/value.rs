@@ -58,7 +58,7 @@ pub(super) fn integer(text: &str) -> Option<Parsed<i64>> {
 }
 
 /// syslog facility by name, case counts, without the shift of three bits.
-pub(super) fn facility(name: &str) -> Option<u8> {
+pub fn syslog_facility(name: &str) -> Option<u8> {
     const NAMES: [(&str, u8); 20] = [
         ("kern", 0),
         ("user", 1),
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(boolean("TRUE"), Some(true));
         assert_eq!(boolean("n"), Some(false));
         assert_eq!(boolean("tru"), None);
-        assert_eq!(facility("local3"), Some(19));
-        assert_eq!(facility("LOCAL3"), None);
+        assert_eq!(syslog_facility("local3"), Some(19));
+        assert_eq!(syslog_facility("LOCAL3"), None);
     }
 }

@@ -75,25 +75,27 @@ impl Children {
     }
 
     /// Queues a script for a message: one at a time, and none while a job runs (resources spec
-    /// 2.9). `false`: too many are waiting, this one was dropped.
-    pub fn hook(&mut self, kind: &str, message: &Message) -> bool {
+    /// 2.9). `local_status` is this node's. `false`: too many are waiting, this one was dropped.
+    pub fn hook(&mut self, kind: &str, message: &Message, local_status: &str) -> bool {
         if self.hooks.len() >= HOOKS_MAX {
             return false;
         }
-        self.hooks.push_back((kind.to_owned(), hook_variables(message)));
-        self.next_hook();
+        // It is started by `next`: a job of the same decision comes first.
+        let mut variables = hook_variables(message);
+        variables.push(("HA_OSTATUS".to_owned(), local_status.to_owned()));
+        self.hooks.push_back((kind.to_owned(), variables));
         true
     }
 
-    /// The next news; cancel-safe.
+    /// The next news; starts a waiting script. Cancel-safe.
     pub async fn next(&mut self) -> ChildEvent {
+        self.next_hook();
         let event = self.receiver.recv().await.unwrap_or(ChildEvent::HookDone);
         match event {
             ChildEvent::Done { .. } => self.jobs = self.jobs.saturating_sub(1),
             ChildEvent::HookDone => self.hook_runs = false,
-            ChildEvent::Report { .. } => return event,
+            ChildEvent::Report { .. } => {}
         }
-        self.next_hook();
         event
     }
 

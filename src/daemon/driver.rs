@@ -4,10 +4,7 @@
 //! nothing but news.
 
 use std::io;
-use std::time::Duration;
-
 use tokio::signal::unix::{signal, Signal, SignalKind};
-use tokio::time::Instant;
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::settings::{ClusterSettings, Faults};
@@ -23,6 +20,7 @@ use crate::types::{AuthKeys, Generation, LogLevel, NodeName, ResourceSet, Uuid};
 use crate::wire::message::Message;
 use crate::wire::{self, WireFormat};
 
+use super::alarm::Alarm;
 use super::children::{ChildEvent, Children};
 use super::command_line::LEGACY_VERSION;
 use super::environment::child_environment;
@@ -35,6 +33,8 @@ use super::reload::{Change, Reload};
 const REQUESTS_MAX: usize = 64;
 /// Packets read in one go before timers are looked at: a flood must not keep our own beat back.
 const PENDING_MAX: usize = 1000;
+/// So much later than it should be a loop counts as paused, milliseconds.
+const LATE_MS: u64 = 5;
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -114,6 +114,7 @@ struct Driver {
     bad_packets: BadPackets,
     reload: Reload,
     signals: Signals,
+    alarm: Alarm,
     logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -147,6 +148,7 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             reload: Reload::new(&plan.layout),
             signals: Signals::new()?,
+            alarm: Alarm::new()?,
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -168,7 +170,11 @@ impl Driver {
                 return reason;
             }
             let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.load_due_ms);
-            let pause = Duration::from_millis(due.saturating_sub(monotonic_ms()).min(3_600_000));
+            if let Err(error) = self.alarm.set(due) {
+                // Without a timer there is no heartbeat; the peer must see that at once.
+                self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
+                return ExitReason::Restart;
+            }
             tokio::select! {
                 biased;
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -176,17 +182,23 @@ impl Driver {
                 event = self.children.next() => self.child(event),
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
-                () = tokio::time::sleep_until(Instant::now() + pause) => {}
+                () = self.alarm.fired() => {}
             }
-            // After a pause of ours everything that waits in the sockets is read before any timer
-            // is looked at: it may say that we are not what we were.
-            for _ in 0..PENDING_MAX {
-                let Some(received) = self.media.try_receive(&mut buffer) else {
-                    break;
-                };
-                self.packet(&received, &buffer);
+            if monotonic_ms() > due + LATE_MS {
+                self.read_what_waits(&mut buffer);
             }
             self.on_time();
+        }
+    }
+
+    /// After a pause of ours everything that waits in the sockets is read before any timer is
+    /// looked at: it may say that we are not what we were.
+    fn read_what_waits(&mut self, buffer: &mut [u8]) {
+        for _ in 0..PENDING_MAX {
+            let Some(received) = self.media.try_receive(buffer) else {
+                break;
+            };
+            self.packet(&received, buffer);
         }
     }
 
@@ -326,18 +338,22 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
-            Output::Hook { kind, message } => {
-                if !self.children.hook(&kind, &message) {
-                    self.logger
-                        .log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
-                }
-            }
+            Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
             Output::Beat => {}
             Output::Exit(reason) => self.exit = Some(reason),
+        }
+    }
+
+    fn hook(&mut self, kind: &str, message: &Message) {
+        let view = self.cluster.view(now());
+        let local = view.nodes.iter().find(|node| node.name == view.local);
+        let status = local.map_or("", |node| node.status.as_str());
+        if !self.children.hook(kind, message, status) {
+            self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The daemon: start order, the loop that turns outputs into effects.
 
+pub mod alarm;
 pub mod children;
 pub mod command_line;
 pub mod driver;

@@ -43,9 +43,9 @@ impl BadPackets {
         lines
     }
 
-    /// Shows the count in the status.
+    /// Adds the count to those that the cluster dropped itself.
     pub fn add_to(&self, view: &mut ClusterView) {
-        view.dropped_packets = self.total;
+        view.dropped_packets += self.total;
     }
 }
 

@@ -344,13 +344,11 @@ mod tests {
         let (folder, path) = pid_file();
         let program = folder.path().join("heartbeat");
         let Ok(sleep) = fs::canonicalize("/bin/sleep") else {
-            println!("skipped: no /bin/sleep");
-            return;
+            return crate::skip::skip("no /bin/sleep");
         };
         fs::copy(sleep, &program).unwrap();
         let Ok(mut daemon) = Command::new(&program).arg("1000").spawn() else {
-            println!("skipped: sleep does not run under another name");
-            return;
+            return crate::skip::skip("sleep does not run under another name");
         };
         while short_name(daemon.id()).as_deref() != Some("heartbeat") {
             std::thread::yield_now();

@@ -59,7 +59,9 @@ pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
     };
     let ha_cf = &mut loaded.configuration.ha_cf;
     ha_cf.log.debug_level = ha_cf.log.debug_level.saturating_add(options.debug);
-    logger.set_targets(LogTargets::from_config(&ha_cf.log, "heartbeat"));
+    let targets = LogTargets::from_config(&ha_cf.log, "heartbeat");
+    log_panics(&logger, &targets);
+    logger.set_targets(targets);
     if options.print_configuration {
         for (name, value) in &ha_cf.recorded {
             println!("{name} {value}");
@@ -95,10 +97,6 @@ fn already_running(logger: &Logger, pid: Option<u32>) -> u8 {
 fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logger) -> u8 {
     // The lock is taken before detaching, so that of two starts the loser can still say so; it
     // passes through the fork.
-    if let Err(error) = prepare_run_folders(layout) {
-        logger.log(LogLevel::Error, &error.to_string());
-        return EXIT_NO_PERMISSION;
-    }
     let mut pid_file = match PidFile::acquire(&layout.pid_file) {
         Ok(pid_file) => pid_file,
         Err(PidFileError::Running { pid }) => return already_running(logger, pid),
@@ -107,6 +105,11 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
             return EXIT_NO_PERMISSION;
         }
     };
+    // Behind the lock: this empties a folder that a running daemon's scripts use.
+    if let Err(error) = prepare_run_folders(layout) {
+        logger.log(LogLevel::Error, &error.to_string());
+        return EXIT_NO_PERMISSION;
+    }
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {
@@ -174,6 +177,20 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
             EXIT_GENERIC
         }
     }
+}
+
+/// A defect of ours must not end the daemon without a word: from now on a panic in any thread writes
+/// what waits in the log and a CRIT line with its place, to the files, syslog and standard error,
+/// then aborts the process. It does not return through the writer thread, which may be the one that
+/// panicked.
+pub fn log_panics(logger: &Logger, targets: &LogTargets) {
+    let (logger, targets) = (logger.clone(), targets.clone());
+    std::panic::set_hook(Box::new(move |panic| {
+        logger.flush(std::time::Duration::from_millis(500));
+        let text = format!("heartbeat ends because of a defect in it: {panic}").replace('\n', " ");
+        Logger::direct(targets.clone()).log(LogLevel::Critical, &text);
+        std::process::abort();
+    }));
 }
 
 /// Generation and uuid; the generation is on disk when this returns (messaging spec 3.1).

@@ -26,7 +26,7 @@ pub enum HostKind {
 }
 
 /// Where a host sees the machine's own file tree.
-const MACHINE: &str = "/.machine";
+pub(crate) const MACHINE: &str = "/.machine";
 /// Where a host has our binary.
 pub(crate) const BINARY: &str = "/ha";
 /// Where an installed Heartbeat keeps its programs; ours get links to all applets there.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::disk::HostKind;
+use super::disk::{HostKind, MACHINE};
 use super::protocol::{Answer, Output, ProcessUse, Reply, Request};
 
 /// Where the daemon is on a host of either kind.
@@ -59,6 +59,17 @@ pub enum WorldError {
         /// The time it had.
         limit_ms: u64,
     },
+}
+
+/// The words put before our daemon's command, separated by blanks. The program is looked up among
+/// the machine's own files: a host may have a private folder in its place.
+fn daemon_prefix() -> Vec<String> {
+    let given = std::env::var("HA_DEMO_DAEMON_PREFIX").unwrap_or_default();
+    let mut words: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
+    if let Some(program) = words.first_mut().filter(|program| program.starts_with('/')) {
+        program.insert_str(0, MACHINE);
+    }
+    words
 }
 
 /// The world's end of the connection to an agent.
@@ -224,13 +235,17 @@ impl Host {
     }
 
     /// Starts the cluster daemon. Ours stays in the foreground (`-f`), so that its end is seen
-    /// ([`Host::daemon_ended`]); the original goes to the background.
+    /// ([`Host::daemon_ended`]); the original goes to the background. The words of
+    /// `HA_DEMO_DAEMON_PREFIX`, a command of this machine that becomes what follows it, are put
+    /// before ours.
     ///
     /// # Errors
     /// It did not start; the text holds what it said.
     pub fn start_daemon(&self) -> Result<(), WorldError> {
         if self.kind == HostKind::Ours {
-            let pid = self.spawn(&[DAEMON, "-f"], DAEMON_OUTPUT)?;
+            let prefix = daemon_prefix();
+            let words: Vec<&str> = prefix.iter().map(String::as_str).chain([DAEMON, "-f"]).collect();
+            let pid = self.spawn(&words, DAEMON_OUTPUT)?;
             if let Some(agent) = self.agent().as_mut() {
                 agent.daemon = Some(pid);
             }

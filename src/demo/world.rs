@@ -194,6 +194,28 @@ impl World {
         self.change(vec![host.network(interface)?.switch_port(host, false)])
     }
 
+    /// Takes an interface out of a running host, as a driver that goes away does.
+    ///
+    /// # Errors
+    /// As [`World::cut`].
+    pub fn remove_interface(&self, name: &str, interface: &str) -> Result<u64, WorldError> {
+        let host = self.host(name)?;
+        self.change(vec![host.network(interface)?.unplug(host)])
+    }
+
+    /// Puts an interface back after [`World::remove_interface`], with the host's address.
+    ///
+    /// # Errors
+    /// As [`World::cut`], and when the interface is there.
+    pub fn add_interface(&self, name: &str, interface: &str) -> Result<u64, WorldError> {
+        let host = self.host(name)?;
+        let network = host.network(interface)?;
+        let pid = host.agent().as_ref().map(Agent::pid).ok_or_else(|| WorldError::Off(name.to_owned()))?;
+        let began_us = self.change(vec![network.cable(host, pid)])?;
+        host.ask(&Request::Links(vec![network.own_address(host)]))?;
+        Ok(began_us)
+    }
+
     /// Loses every frame of a cable, both ways, while the carrier stays.
     ///
     /// # Errors
@@ -327,11 +349,7 @@ impl World {
         let cables =
             networks.iter().flat_map(|network| [network.unplug(host), network.cable(host, agent.pid())]);
         self.ask_switch(&Request::Links(cables.collect())).map_err(unavailable)?;
-        let addresses = networks.iter().map(|network| LinkChange::Address {
-            name: network.interface().into(),
-            address: network.address(host.index),
-            prefix: PREFIX,
-        });
+        let addresses = networks.iter().map(|network| network.own_address(host));
         agent.ask(&Request::Links(addresses.collect())).map_err(unavailable)?;
         *host.agent() = Some(agent);
         Ok(())
@@ -442,6 +460,11 @@ impl Network {
             // Locally administered, and the same at each boot.
             peer_mac: [0x02, 0, 0, 0, self.number(), host.index],
         }
+    }
+
+    fn own_address(self, host: &Host) -> LinkChange {
+        let address = self.address(host.index);
+        LinkChange::Address { name: self.interface().into(), address, prefix: PREFIX }
     }
 
     fn unplug(self, host: &Host) -> LinkChange {

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, ClientError, TIMEOUT_MS};
-use super::options::Options;
 use super::requests::RESPONSE;
 use super::terminal::Terminal;
 use crate::log::line::clean;
+use crate::sys::getopt::Options;
 use crate::wire::message::Message;
 
 const OK: u8 = 0;

@@ -10,7 +10,6 @@ pub mod cl_status;
 pub mod client;
 pub mod command;
 pub mod frame;
-pub mod options;
 pub mod requests;
 pub mod server;
 pub mod status;

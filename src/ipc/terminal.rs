@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::log::line::{file_line, syslog_time, Stamp};
-use crate::sys::time::{local_time, unix_time_s, LocalTime};
+use crate::log::line::{file_line, Stamp};
+use crate::sys::time::{local_time, syslog_time, unix_time_s, LocalTime};
 use crate::types::LogLevel;
 
 /// A tool's standard output and standard error, exchangeable in tests.

@@ -3,14 +3,11 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::sys::time::LocalTime;
+use crate::sys::time::{slashed_time, syslog_time, LocalTime};
 use crate::types::LogLevel;
 
 /// Longest text of one line in bytes; the rest is cut off (the original's buffer has 5 KiB).
 pub const TEXT_MAX_BYTES: usize = 5119;
-
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Who says something, and when.
 #[derive(Debug, Clone, Copy)]
@@ -51,20 +48,6 @@ pub fn syslog_datagram(stamp: &Stamp<'_>, facility: u8, level: LogLevel, text: &
     let mut datagram = format!("<{priority}>{at} {entity}: [{pid}]: {word}: {}", clean(text)).into_bytes();
     datagram.push(0);
     datagram
-}
-
-/// `YYYY/MM/DD_HH:MM:SS`, as scripts write it too (agents spec 4.4).
-pub fn slashed_time(time: &LocalTime) -> String {
-    let LocalTime { year, month, day, hour, minute, second } = time;
-    format!("{year:04}/{month:02}/{day:02}_{hour:02}:{minute:02}:{second:02}")
-}
-
-/// `Mon DD HH:MM:SS`; a day of one digit is padded with `pad`.
-pub fn syslog_time(time: &LocalTime, pad: char) -> String {
-    let month = usize::from(time.month).checked_sub(1).and_then(|index| MONTHS.get(index)).unwrap_or(&"???");
-    let tens = if time.day < 10 { pad } else { char::from(b'0' + (time.day / 10) % 10) };
-    let (units, hour, minute, second) = (time.day % 10, time.hour, time.minute, time.second);
-    format!("{month} {tens}{units} {hour:02}:{minute:02}:{second:02}")
 }
 
 /// Makes text from outside fit for one line: cut to [`TEXT_MAX_BYTES`], line ends at the end taken

@@ -1,7 +1,6 @@
 //! Log lines in the original's formats, written without ever delaying the caller.
 //!
 //! - [`mod@line`]: the formats.
-//! - [`syslog`]: one datagram per line.
 //! - [`sinks`]: the files, standard error and syslog.
 //! - [`writer`]: [`Logger`]: directly into the sinks while the program starts, through a bounded
 //!   queue and a thread of its own afterwards.
@@ -12,7 +11,6 @@ pub mod backend;
 pub mod limit;
 pub mod line;
 pub mod sinks;
-pub mod syslog;
 pub mod writer;
 
 pub use backend::{set_debug_level, stderr_logger};

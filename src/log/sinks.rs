@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::line::{file_line, syslog_datagram, Stamp};
-use super::syslog::{Syslog, SYSLOG_SOCKET};
 use crate::config::settings::LogConfig;
+use crate::sys::syslog::{Syslog, SYSLOG_SOCKET};
 use crate::sys::time::{monotonic_ms, LocalClock};
 use crate::types::LogLevel;
 

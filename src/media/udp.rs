@@ -2,19 +2,19 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use nix::errno::Errno;
 use nix::sys::socket::{recvfrom, SockaddrIn};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use super::report::Reporter;
 use super::watch::Changes;
 use crate::log::LogLine;
 use crate::sys::interface::{Addresses, InterfaceProbe};
+use crate::sys::readable::watch;
 use crate::types::{LinkName, LogLevel};
 
 /// Receive queue asked for, as the original's IPv6 media do; the kernel may give less.
@@ -228,7 +228,8 @@ impl UdpMedium {
 pub(super) struct Receiver {
     plan: ReceivePlan,
     pub(super) link: LinkName,
-    socket: Option<UdpSocket>,
+    /// Registered for reading alone: that it can be written to again is no news.
+    socket: Option<AsyncFd<OwnedFd>>,
     opened_for: Option<u32>,
     fault: Option<Fault>,
     /// Nothing was tried yet.
@@ -257,12 +258,19 @@ impl Receiver {
             let Some(socket) = &self.socket else {
                 return Poll::Pending;
             };
-            let mut space = ReadBuf::new(buffer);
-            match socket.poll_recv_from(context, &mut space) {
+            let mut guard = match socket.poll_read_ready(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(SocketAddr::V4(from))) => return Poll::Ready((space.filled().len(), from)),
-                Poll::Ready(Ok(SocketAddr::V6(_))) => {}
-                Poll::Ready(Err(error)) => self.note_error(&error, reporter),
+                Poll::Ready(Ok(guard)) => guard,
+                Poll::Ready(Err(error)) => {
+                    self.note_error(&error, reporter);
+                    continue;
+                }
+            };
+            match recvfrom::<SockaddrIn>(guard.get_inner().as_raw_fd(), buffer) {
+                Ok((length, Some(from))) => return Poll::Ready((length, SocketAddrV4::from(from))),
+                Ok((_, None)) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => guard.clear_ready(),
+                Err(errno) => self.note_error(&errno.into(), reporter),
             }
         }
         context.waker().wake_by_ref();
@@ -359,7 +367,7 @@ pub(super) fn reuse_port_if_known(socket: &Socket) -> io::Result<()> {
     }
 }
 
-fn open_receiver(plan: &ReceivePlan, index: u32) -> Result<UdpSocket, Fault> {
+fn open_receiver(plan: &ReceivePlan, index: u32) -> Result<AsyncFd<OwnedFd>, Fault> {
     let failed = |step: &'static str| {
         move |cause: io::Error| Fault(format!("glib: cannot receive on {}: {step}: {cause}", plan.device))
     };
@@ -380,5 +388,5 @@ fn open_receiver(plan: &ReceivePlan, index: u32) -> Result<UdpSocket, Fault> {
     }
     let address = SocketAddrV4::new(plan.group.unwrap_or(Ipv4Addr::UNSPECIFIED), plan.port);
     socket.bind(&SocketAddr::V4(address).into()).map_err(failed("bind"))?;
-    UdpSocket::from_std(socket.into()).map_err(failed("registering"))
+    watch(socket.into()).map_err(failed("registering"))
 }

@@ -24,12 +24,13 @@ use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
+use crate::sys::getopt::Options;
+use crate::sys::time::{local_time, syslog_time, unix_time_s};
 use crate::sys::{print, syslog};
 use crate::types::LogLevel;
 
 use super::arp::{Announcer, HardwareAddress, Operation};
 use super::netlink::{Link, Netlink};
-use super::options::{self, Parsed};
 use super::state;
 
 /// Set for the detached announcer: it makes a session of its own and finds the socket that its
@@ -77,10 +78,10 @@ pub struct Repeats {
 
 /// The `send_arp` program. `words` are the arguments; the value is the exit code.
 pub fn send_arp(called_as: &str, words: &[String]) -> u8 {
-    let parsed = match options::parse(words, "i:r:p:bfDUAqc:w:s:I:Vh?") {
-        Ok(parsed) => parsed,
-        Err(mistake) => return usage(&format!("{called_as}: {mistake}\n"), 1),
-    };
+    let parsed = Options::parse(called_as, words, "i:r:p:bfDUAqc:w:s:I:Vh?");
+    if let Some(mistake) = parsed.errors.first() {
+        return usage(&format!("{mistake}\n"), 1);
+    }
     let heartbeat_mode = ['i', 'r', 'p'].iter().any(|letter| parsed.has(*letter));
     if parsed.has('V') {
         print::line("send_arp utility");
@@ -89,10 +90,10 @@ pub fn send_arp(called_as: &str, words: &[String]) -> u8 {
     if parsed.has('h') || parsed.has('?') {
         return usage("", 2);
     }
-    if parsed.positionals.len() == 1 && !heartbeat_mode {
+    if parsed.parameters.len() == 1 && !heartbeat_mode {
         return super::arping::run(&parsed);
     }
-    if let Some((letter, _)) = parsed.options.iter().find(|(letter, _)| !matches!(letter, 'i' | 'r' | 'p')) {
+    if let Some((letter, _)) = parsed.flags.iter().find(|(letter, _)| !matches!(letter, 'i' | 'r' | 'p')) {
         return usage(&format!("{called_as}: invalid option -- '{letter}'\n"), 1);
     }
     match Request::from_options(&parsed) {
@@ -169,15 +170,15 @@ struct Request {
 }
 
 impl Request {
-    fn from_options(parsed: &Parsed) -> Result<Self, String> {
-        let [device, address, hardware, _broadcast, _netmask] = parsed.positionals.as_slice() else {
+    fn from_options(parsed: &Options) -> Result<Self, String> {
+        let [device, address, hardware, _broadcast, _netmask] = parsed.parameters.as_slice() else {
             return Err(String::new());
         };
-        let interval_ms = match parsed.value('i') {
+        let interval_ms = match parsed.argument('i') {
             None => 1000,
             Some(text) => number(text, INTERVAL_MAX_MS, "repeat interval")?,
         };
-        let count = match parsed.value('r') {
+        let count = match parsed.argument('r') {
             None => 1,
             Some(text) => number(text, u64::from(u32::MAX), "repeat count")? as u32,
         };
@@ -187,7 +188,7 @@ impl Request {
             hardware: parse_hardware(hardware)?,
             interval_ms,
             count,
-            pid_file: parsed.value('p').map(PathBuf::from),
+            pid_file: parsed.argument('p').map(PathBuf::from),
         })
     }
 
@@ -369,7 +370,7 @@ fn usage(mistake: &str, code: u8) -> u8 {
 /// To standard error in the daemons' format and to the system log, facility user.
 fn log(level: LogLevel, text: &str) {
     let host = nix::unistd::gethostname().unwrap_or_default();
-    let (date, pid, level_word) = (syslog::traditional_date(syslog::now_s()), Pid::this(), level.as_str());
+    let (date, pid, level_word) = (syslog_time(&local_time(unix_time_s()), '0'), Pid::this(), level.as_str());
     let host = host.to_string_lossy();
     print::error_line(&format!("{date} {host} send_arp: [{pid}]: {level_word}: {text}"));
     syslog::send(SYSLOG_USER, level.syslog_priority(), "send_arp", &format!("[{pid}]: {level_word}: {text}"));
@@ -425,7 +426,7 @@ mod tests {
     fn numbers_are_checked() {
         let parsed = |text: &str| {
             let words: Vec<_> = text.split(' ').map(str::to_owned).collect();
-            Request::from_options(&options::parse(&words, "i:r:p:").unwrap())
+            Request::from_options(&Options::parse("send_arp", &words, "i:r:p:"))
         };
         let request = parsed("-i 200 -r 5 -p /x/y eth0 10.0.0.1 auto not_used not_used").unwrap();
         assert_eq!((request.interval_ms, request.count), (200, 5));

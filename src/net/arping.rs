@@ -13,13 +13,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::sys::getopt::Options;
 use crate::sys::packet::{Framing, PacketSocket};
 use crate::sys::print;
 
 use super::announce::resolve;
 use super::arp::{self, ArpFields, HardwareAddress, Heard, Operation};
 use super::netlink::{Link, Netlink};
-use super::options::Parsed;
 
 /// Exit code of every error.
 const ERROR: u8 = 2;
@@ -31,7 +31,7 @@ const DEADLINE_MAX_S: u64 = 31_536_000;
 const ROUTE_PROBE_PORT: u16 = 1025;
 
 /// Runs it; the value is the exit code.
-pub fn run(options: &Parsed) -> u8 {
+pub fn run(options: &Options) -> u8 {
     match Arping::from_options(options).and_then(|mut arping| arping.run()) {
         Ok(code) => code,
         Err(Failure { text, code }) => {
@@ -95,7 +95,7 @@ enum Event {
 }
 
 impl Arping {
-    fn from_options(options: &Parsed) -> Result<Self, Failure> {
+    fn from_options(options: &Options) -> Result<Self, Failure> {
         let mode = Mode {
             duplicate_detection: options.has('D'),
             unsolicited: options.has('U') || options.has('A'),
@@ -106,7 +106,7 @@ impl Arping {
             count: number(options, 'c', u64::MAX)?,
             deadline: number(options, 'w', DEADLINE_MAX_S)?.map(Duration::from_secs),
         };
-        let device = options.value('I').unwrap_or("eth0");
+        let device = options.argument('I').unwrap_or("eth0");
         let link = Netlink::open()
             .and_then(|mut netlink| netlink.link(device))
             .map_err(|error| failure(format!("arping: {error}")))?
@@ -122,8 +122,8 @@ impl Arping {
         };
         let address =
             |text: &str| resolve(text).ok_or_else(|| failure(format!("arping: unknown host {text}")));
-        let destination = address(options.positionals.first().map_or("", String::as_str))?;
-        let given = options.value('s').map(address).transpose()?;
+        let destination = address(options.parameters.first().map_or("", String::as_str))?;
+        let given = options.argument('s').map(address).transpose()?;
         let source = source_address(&mode, &link, destination, given)?;
         let broadcast = arp::ethernet_address(&link.broadcast).unwrap_or([0xff; 6]);
         Ok(Self {
@@ -321,8 +321,8 @@ fn blocked_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-fn number(options: &Parsed, letter: char, most: u64) -> Result<Option<u64>, Failure> {
-    match options.value(letter) {
+fn number(options: &Options, letter: char, most: u64) -> Result<Option<u64>, Failure> {
+    match options.argument(letter) {
         None => Ok(None),
         Some(text) => match text.parse() {
             Ok(value) if value > 0 && value <= most => Ok(Some(value)),
@@ -333,14 +333,13 @@ fn number(options: &Parsed, letter: char, most: u64) -> Result<Option<u64>, Fail
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::parse;
     use super::*;
 
     #[test]
     fn bad_numbers_and_interfaces_are_refused() {
         let run_words = |text: &str| {
             let words: Vec<_> = text.split(' ').map(str::to_owned).collect();
-            run(&parse(&words, "bfDUAqc:w:s:I:").unwrap())
+            run(&Options::parse("send_arp", &words, "bfDUAqc:w:s:I:"))
         };
         assert_eq!(run_words("-c 0 10.0.0.1"), ERROR);
         assert_eq!(run_words("-c x 10.0.0.1"), ERROR);

@@ -13,6 +13,5 @@ pub mod arping;
 pub mod interface;
 pub mod netlink;
 pub mod netlink_message;
-pub mod options;
 pub mod ping;
 pub mod state;

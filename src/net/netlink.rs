@@ -14,6 +14,8 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, Soc
 use super::netlink_message::number::*;
 use super::netlink_message::{self as message, Builder, Received};
 
+pub use super::netlink_message::{link_header, Attributes};
+
 /// Longest wait for an answer of the kernel, which answers at once unless it is badly ill.
 const ANSWER_TIMEOUT_MS: u16 = 10_000;
 /// A dump's datagrams are at most 32 KiB (NLMSG_GOODSIZE of any kernel).
@@ -264,6 +266,25 @@ impl Netlink {
             }
         }
         Ok(results)
+    }
+
+    /// Carries out a change that is none of [`Change`]: message type, flags beyond request and
+    /// acknowledgement, the fixed part, attributes.
+    ///
+    /// # Errors
+    /// As the kernel answers.
+    pub fn request(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        fixed: &[u8],
+        attributes: &Attributes,
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.next_sequence();
+        let mut request = Builder::default();
+        request.message(kind, flags | NLM_F_ACK, sequence, fixed).attributes(attributes);
+        self.send(&request)?;
+        self.receive(sequence, |_| false)
     }
 
     /// Removes an address and puts its secondaries back with all they had, in the same write: the

@@ -52,6 +52,8 @@ use number::*;
 const HEADER_BYTES: usize = 16;
 /// `NLA_TYPE_MASK`: the two upper bits of an attribute's type are flags.
 const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
+/// Marks an attribute that holds others.
+const NLA_F_NESTED: u16 = 0x8000;
 const AF_INET: u8 = libc::AF_INET as u8;
 
 /// A request under construction, or several behind each other: the kernel takes them in order.
@@ -76,10 +78,13 @@ impl Builder {
 
     /// Adds an attribute to the last message. Values are short (names, addresses).
     pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Self {
-        let length = (4 + value.len()) as u16;
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(value);
+        push_attribute(&mut self.bytes, kind, value);
+        self.finish()
+    }
+
+    /// Adds attributes to the last message.
+    pub(super) fn attributes(&mut self, attributes: &Attributes) -> &mut Self {
+        self.bytes.extend_from_slice(&attributes.bytes);
         self.finish()
     }
 
@@ -97,6 +102,42 @@ impl Builder {
     }
 }
 
+/// Attributes, nested ones among them, to go behind a message's fixed part.
+#[derive(Debug, Default)]
+pub struct Attributes {
+    bytes: Vec<u8>,
+}
+
+impl Attributes {
+    /// Adds one. Values are short (names, addresses).
+    pub fn add(&mut self, kind: u16, value: &[u8]) {
+        push_attribute(&mut self.bytes, kind, value);
+    }
+
+    /// Adds a text with its end mark.
+    pub fn text(&mut self, kind: u16, value: &str) {
+        self.add(kind, &[value.as_bytes(), b"\0"].concat());
+    }
+
+    /// Adds one whose value are attributes, behind a fixed part that may be empty.
+    pub fn nest(&mut self, kind: u16, fixed: &[u8], fill: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
+        self.add(kind | NLA_F_NESTED, fixed);
+        fill(self);
+        let length = (self.bytes.len() - start) as u16;
+        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    }
+}
+
+/// Appends an attribute, padded to four bytes.
+fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = (4 + value.len()) as u16;
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
 /// `struct ifaddrmsg` for an IPv4 address.
 pub(super) fn address_header(prefix: u8, flags: u8, scope: u8, interface: u32) -> [u8; 8] {
     let index = interface.to_ne_bytes();
@@ -104,7 +145,7 @@ pub(super) fn address_header(prefix: u8, flags: u8, scope: u8, interface: u32) -
 }
 
 /// `struct ifinfomsg`.
-pub(super) fn link_header(interface: u32, flags: u32, change: u32) -> [u8; 16] {
+pub fn link_header(interface: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&interface.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -286,6 +327,20 @@ mod tests {
         assert_eq!(address.label.as_deref(), Some("eth0:0"));
         assert_eq!(address.broadcast, Some(Ipv4Addr::new(10, 0, 0, 255)));
         assert_eq!(address.peer, None);
+    }
+
+    #[test]
+    fn nested_attributes_carry_their_length() {
+        let mut attributes = Attributes::default();
+        attributes.nest(18, &[], |info| info.text(1, "veth"));
+        let mut builder = Builder::default();
+        builder.message(RTM_NEWLINK, 0, 1, &[]).attributes(&attributes);
+        let bytes = builder.bytes();
+        assert_eq!(bytes.len(), 16 + 4 + 12);
+        assert_eq!(bytes[..4], 32u32.to_ne_bytes());
+        assert_eq!(bytes[16..18], 16u16.to_ne_bytes());
+        assert_eq!(bytes[20..22], 9u16.to_ne_bytes());
+        assert_eq!(&bytes[24..29], b"veth\0");
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::config::diagnostic::Severity;
+use crate::config::haresources::{self, Group, FILE_NAME};
+use crate::config::source::{read_file, ReadError};
 use crate::sys::print;
 use crate::types::ResourceSet;
 
-use super::groups::{groups, Group, FILE_MAX_BYTES};
 use super::runner::{MemberState, Runner};
-use super::script::{current_host, read_text};
+use super::script::current_host;
 use super::script_log::ScriptLog;
 
 /// Pause before the set of a group that failed to start is given to the other node.
@@ -40,11 +42,11 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
             _ => usage(called_as),
         },
         ["listkeys", node, ..] => {
-            manager.print(|group| manager.node_matches(group, node).then(|| key(group)))
+            manager.print(|group| manager.node_matches(group, node).then(|| group.key().to_owned()))
         }
-        ["allkeys", ..] => manager.print(|group| Some(key(group))),
-        ["ourkeys", ..] => manager.print(|group| (group.0 == manager.host).then(|| group.1.join(" "))),
-        ["otherkeys", ..] => manager.print(|group| (group.0 != manager.host).then(|| group.1.join(" "))),
+        ["allkeys", ..] => manager.print(|group| Some(group.key().to_owned())),
+        ["ourkeys", ..] => manager.print(|group| manager.is_local(group).then(|| words_of(group))),
+        ["otherkeys", ..] => manager.print(|group| (!manager.is_local(group)).then(|| words_of(group))),
         ["status", resource, ..] => {
             if manager.runner.is_active(resource) {
                 0
@@ -91,22 +93,31 @@ struct GroupResult {
 struct Manager {
     runner: Runner,
     host: String,
-    groups: io::Result<Vec<Group>>,
+    groups: Result<Vec<Group>, ReadError>,
 }
 
 impl Manager {
     fn new(log: ScriptLog, for_daemon: bool) -> Self {
         let ha_dir = std::env::var("HA_DIR").ok().filter(|path| !path.is_empty());
-        let file = PathBuf::from(ha_dir.unwrap_or("/etc/ha.d".to_owned())).join("haresources");
-        let groups = read_text(&file, FILE_MAX_BYTES).map(|text| groups(&text)).inspect_err(|error| {
-            log.line(&format!("ERROR: Cannot read {}: {error}", file.display()));
-        });
+        let directory = PathBuf::from(ha_dir.unwrap_or("/etc/ha.d".to_owned()));
+        let groups = read_file(&directory, FILE_NAME)
+            .map(|source| {
+                let report = haresources::read(&source);
+                // A group that runs must be found whatever became of the rest of the file.
+                for fault in report.diagnostics.iter().filter(|fault| fault.severity == Severity::Error) {
+                    log.line(&format!("ERROR: {}", fault.one_line()));
+                }
+                report.resources.groups
+            })
+            .inspect_err(|error| {
+                let file = directory.join(FILE_NAME);
+                log.line(&format!("ERROR: Cannot read {}: {error}", file.display()));
+            });
         Self { runner: Runner::from_environment(log, for_daemon), host: current_host(), groups }
     }
 
-    /// Groups that have a resource.
     fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().flatten().filter(|group| !group.1.is_empty())
+        self.groups.iter().flatten()
     }
 
     /// Processes every group of the set in file order and ends with the outcome line. Exit code 0
@@ -123,7 +134,7 @@ impl Manager {
                 continue;
             }
             if gone.is_some_and(|node| self.node_matches(group, node)) {
-                mach_down_log().line(&format!("info: Taking over resource group {}", key(group)));
+                mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
             }
             let result = self.job_group(work, group);
             if result.start_failed {
@@ -144,7 +155,7 @@ impl Manager {
     }
 
     fn job_group(&self, work: Work, group: &Group) -> GroupResult {
-        let name = escape(&key(group));
+        let name = escape(group.key());
         progress(&format!("group {name} begin"));
         let mut observer = |index: usize, word: &str, state: MemberState| {
             let state = match state {
@@ -166,7 +177,8 @@ impl Manager {
                 result.stop_failed = self.runner.give_group(group, &mut observer).still_active;
             }
             Work::Announce => {
-                for (index, word) in group.1.iter().enumerate() {
+                for (index, resource) in group.resources.iter().enumerate() {
+                    let word = resource.word.as_str();
                     if let Some(active) = self.runner.announce(word) {
                         let state = if active { MemberState::Active } else { MemberState::Inactive };
                         observer(index, word, state);
@@ -184,16 +196,20 @@ impl Manager {
     }
 
     fn set_of(&self, group: &Group) -> ResourceSet {
-        if group.0 == self.host {
+        if self.is_local(group) {
             ResourceSet::LOCAL
         } else {
             ResourceSet::FOREIGN
         }
     }
 
+    fn is_local(&self, group: &Group) -> bool {
+        group.node.as_str() == self.host
+    }
+
     /// The node's name whatever its case, or `.*` for every node.
     fn node_matches(&self, group: &Group, node: &str) -> bool {
-        node == ".*" || group.0.eq_ignore_ascii_case(node)
+        node == ".*" || group.node.as_str().eq_ignore_ascii_case(node)
     }
 
     fn print(&self, line_of: impl Fn(&Group) -> Option<String>) -> u8 {
@@ -233,10 +249,10 @@ impl Manager {
             Ok(None) => return 0,
             Err(code) => return code,
         };
-        let active = group.1.iter().filter(|word| self.runner.is_active(word)).count();
+        let active = group.resources.iter().filter(|resource| self.runner.is_active(&resource.word)).count();
         let state = match active {
             0 => "NONE",
-            all if all == group.1.len() => "ALL",
+            all if all == group.resources.len() => "ALL",
             _ => "SOME",
         };
         let append = |file: &PathBuf| OpenOptions::new().append(true).create(true).open(file).ok();
@@ -256,7 +272,7 @@ impl Manager {
             print::error_line(text);
         };
         let mut active = 0_u8;
-        for word in self.groups().filter_map(|group| group.1.first()) {
+        for word in self.groups().map(Group::key) {
             if self.runner.is_active(word) {
                 active = active.saturating_add(1);
                 say(&format!("CRITICAL: Resource {word} is active, and should not be!"));
@@ -277,9 +293,12 @@ impl Manager {
         if self.groups.is_err() {
             return Err(1);
         }
-        let by_key: Vec<_> = self.groups().filter(|group| group.1[0] == wanted).collect();
+        let by_key: Vec<_> = self.groups().filter(|group| group.key() == wanted).collect();
         let found = match by_key.len() {
-            0 => self.groups().filter(|group| group.1.iter().any(|word| word == wanted)).collect(),
+            0 => self
+                .groups()
+                .filter(|group| group.resources.iter().any(|resource| resource.word == wanted))
+                .collect(),
             _ => by_key,
         };
         match found.as_slice() {
@@ -329,9 +348,9 @@ fn delayed_standby(set: &str) -> u8 {
     1
 }
 
-/// The group's public name: its first resource.
-fn key(group: &Group) -> String {
-    group.1.first().cloned().unwrap_or_default()
+fn words_of(group: &Group) -> String {
+    let words: Vec<&str> = group.resources.iter().map(|resource| resource.word.as_str()).collect();
+    words.join(" ")
 }
 
 /// One line to whoever reads the job; `false` when nobody does any more. The work goes on then.

@@ -1,13 +1,13 @@
 //! Resource agents and the runner of groups.
 //!
 //! ```text
-//! haresources ─▶ groups ─▶ runner ─┬─▶ script ─▶ the administrator's file (heartbeat class, LSB)
-//!                                  └─▶ heartbeat_class ─▶ THE TABLE of built-in agents ─▶ net
+//! config::haresources ─▶ runner ─┬─▶ script ─▶ the administrator's file (heartbeat class, LSB)
+//!                                └─▶ heartbeat_class ─▶ THE TABLE of built-in agents ─▶ net
 //! ```
 //!
 //! A new agent is one file with a constant of type [`Agent`] and one line in [`AGENTS`].
 
-pub mod groups;
+pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
 mod ip_parameters;

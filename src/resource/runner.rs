@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::groups::{Group, Resource};
+use crate::config::haresources::{Group, Resource};
+
 use super::heartbeat_class;
 use super::script::{Environment, Program, Script};
 use super::script_log::ScriptLog;
@@ -79,13 +80,13 @@ impl Runner {
 
     /// The resource is active here, by the original's status rule.
     pub fn is_active(&self, word: &str) -> bool {
-        let resource = Resource::from_word(word);
+        let resource = Resource::new(word);
         let Some(script) = self.locate(&resource) else { return false };
         match script.program {
             Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &resource.arguments, "status").is_some_and(|code| code == 0)
+                self.run_built_in(agent, &arguments_of(&resource), "status").is_some_and(|code| code == 0)
             }
-            Program::File => match self.environment.is_active(&script.path, &resource.arguments) {
+            Program::File => match self.environment.is_active(&script.path, &arguments_of(&resource)) {
                 Ok(active) => active,
                 Err(error) => {
                     self.report_unrunnable(&script.path, &error);
@@ -97,14 +98,15 @@ impl Runner {
 
     /// Some member of the group is active here.
     pub fn any_active(&self, group: &Group) -> bool {
-        group.1.iter().any(|word| self.is_active(word))
+        group.resources.iter().any(|resource| self.is_active(&resource.word))
     }
 
     /// Starts what is not active yet, left to right. When a member fails, the whole group is
     /// stopped and the failure reported.
     pub fn take_group(&self, group: &Group, observer: Observer<'_>) -> Result<(), StartFailure> {
-        self.log.line(&format!("info: Acquiring resource group: {}", group_text(group)));
-        for (index, word) in group.1.iter().enumerate() {
+        self.log.line(&format!("info: Acquiring resource group: {}", group.text()));
+        for (index, resource) in group.resources.iter().enumerate() {
+            let word = resource.word.as_str();
             if self.is_active(word) {
                 observer(index, word, MemberState::Active);
                 continue;
@@ -124,16 +126,17 @@ impl Runner {
 
     /// Stops every member, active or not, right to left; goes on after a failure.
     pub fn give_group(&self, group: &Group, observer: Observer<'_>) -> StopResult {
-        self.log.line(&format!("info: Releasing resource group: {}", group_text(group)));
+        self.log.line(&format!("info: Releasing resource group: {}", group.text()));
         let mut result = StopResult::default();
-        for (index, word) in group.1.iter().enumerate().rev() {
+        for (index, resource) in group.resources.iter().enumerate().rev() {
+            let word = resource.word.as_str();
             let code = self.stop_with_retries(word);
             if code == 0 {
                 observer(index, word, MemberState::Inactive);
                 continue;
             }
             result.code = code;
-            let missing = self.environment.resolve(Resource::from_word(word).script).is_none();
+            let missing = self.environment.resolve(&Resource::new(word).script).is_none();
             let active = !missing && self.is_active(word);
             if active {
                 result.still_active = true;
@@ -154,18 +157,18 @@ impl Runner {
     /// Tells the network again where an address is. `None` for what is no built-in address, else
     /// whether it is active here.
     pub fn announce(&self, word: &str) -> Option<bool> {
-        let resource = Resource::from_word(word);
+        let resource = Resource::new(word);
         let Some(Script { program: Program::BuiltIn(agent), .. }) = self.locate(&resource) else {
             return None;
         };
         let announce = agent.announce?;
-        let (_, context) = self.context(agent, &resource.arguments)?;
+        let (_, context) = self.context(agent, &arguments_of(&resource))?;
         Some(announce(&context))
     }
 
     /// A script that is not there is not waited for: it cannot succeed a second later.
     fn stop_with_retries(&self, word: &str) -> u8 {
-        if self.locate(&Resource::from_word(word)).is_none() {
+        if self.locate(&Resource::new(word)).is_none() {
             return 1;
         }
         let mut left = self.stop_retries;
@@ -183,16 +186,18 @@ impl Runner {
 
     /// Runs start or stop with the lines around it; the value is the exit code.
     fn operate(&self, word: &str, operation: &str) -> u8 {
-        let resource = Resource::from_word(word);
+        let resource = Resource::new(word);
         let Some(script) = self.locate(&resource) else { return 1 };
         let path = script.path.display();
         let words = resource.arguments.join(" ");
         self.log.line(&format!("info: Running {path} {words} {operation}"));
         let code = match script.program {
-            Program::BuiltIn(agent) => self.run_built_in(agent, &resource.arguments, operation).unwrap_or(1),
+            Program::BuiltIn(agent) => {
+                self.run_built_in(agent, &arguments_of(&resource), operation).unwrap_or(1)
+            }
             Program::File => {
                 let output = self.log.debug_file();
-                match self.environment.run(&script.path, &resource.arguments, operation, output) {
+                match self.environment.run(&script.path, &arguments_of(&resource), operation, output) {
                     Ok(code) => code,
                     Err(error) => {
                         self.report_unrunnable(&script.path, &error);
@@ -207,8 +212,8 @@ impl Runner {
         code
     }
 
-    fn locate(&self, resource: &Resource<'_>) -> Option<Script> {
-        let script = self.environment.resolve(resource.script);
+    fn locate(&self, resource: &Resource) -> Option<Script> {
+        let script = self.environment.resolve(&resource.script);
         if script.is_none() {
             self.log.line(&format!("ERROR: Cannot locate resource script {}", resource.script));
         }
@@ -240,6 +245,6 @@ impl Runner {
     }
 }
 
-fn group_text(group: &Group) -> String {
-    format!("{} {}", group.0, group.1.join(" "))
+fn arguments_of(resource: &Resource) -> Vec<&str> {
+    resource.arguments.iter().map(String::as_str).collect()
 }

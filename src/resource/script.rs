@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -131,19 +131,40 @@ impl Environment {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> io::Result<Child> {
-        let mut direct = self.command(path, arguments, operation);
+        let words: Vec<&str> = arguments.iter().copied().chain([operation]).collect();
+        let mut direct = self.command(path, &words);
         match direct.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn() {
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                let words: Vec<&str> = path.to_str().into_iter().chain(arguments.iter().copied()).collect();
-                self.command(Path::new("/bin/sh"), &words, operation).stdout(stdout).stderr(stderr).spawn()
+                let words: Vec<&str> = path.to_str().into_iter().chain(words).collect();
+                self.command(Path::new("/bin/sh"), &words).stdout(stdout).stderr(stderr).spawn()
             }
             result => result,
         }
     }
 
-    fn command(&self, path: &Path, arguments: &[&str], operation: &str) -> Command {
+    /// Runs a script in the place of this process, its output in `output` where that is given. It
+    /// comes back only when that fails; nothing has happened then.
+    pub fn replace_process(&self, path: &Path, arguments: &[&str], output: Option<File>) -> io::Error {
+        let direct = |mut command: Command| -> io::Error {
+            if let Some(file) = &output {
+                match (file.try_clone(), file.try_clone()) {
+                    (Ok(stdout), Ok(stderr)) => drop(command.stdout(stdout).stderr(stderr)),
+                    (Err(error), _) | (_, Err(error)) => return error,
+                }
+            }
+            command.exec()
+        };
+        let error = direct(self.command(path, arguments));
+        if error.raw_os_error() != Some(libc::ENOEXEC) {
+            return error;
+        }
+        let words: Vec<&str> = path.to_str().into_iter().chain(arguments.iter().copied()).collect();
+        direct(self.command(Path::new("/bin/sh"), &words))
+    }
+
+    fn command(&self, path: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(path);
-        command.args(arguments).arg(operation).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null());
         command.env_remove("LANG").env_remove("LANGUAGE");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
@@ -176,7 +197,7 @@ pub fn says_running(output: &[u8]) -> bool {
 }
 
 /// The file is this very program, or a link to one of its name, even a dangling one.
-fn is_this_binary(path: &Path) -> bool {
+pub(super) fn is_this_binary(path: &Path) -> bool {
     let target_name = |path: &Path| path.file_name().is_some_and(|name| name == "ha");
     if std::fs::read_link(path).is_ok_and(|target| target_name(&target)) {
         return true;
@@ -189,7 +210,7 @@ fn is_this_binary(path: &Path) -> bool {
     }
 }
 
-fn is_executable_file(path: &Path) -> bool {
+pub(super) fn is_executable_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 

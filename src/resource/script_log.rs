@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::sys::local_time::local_time;
+use crate::config;
+use crate::sys::time::{local_time, slashed_time, unix_time_s};
 use crate::sys::{print, syslog};
 
 /// Socket of the logging daemon (agents spec 4.2).
@@ -50,7 +51,7 @@ impl ScriptLog {
             fixed_tag: variable("HA_LOGTAG"),
             terminal: io::stdin().is_terminal(),
             logd: variable("HA_LOGD").as_deref() == Some("yes"),
-            facility: variable("HA_LOGFACILITY").and_then(|name| syslog::facility_number(&name)),
+            facility: variable("HA_LOGFACILITY").and_then(|name| config::syslog_facility(&name)),
             log_file: variable("HA_LOGFILE").map(PathBuf::from),
             debug_file: variable("HA_DEBUGLOG").map(PathBuf::from),
         };
@@ -110,15 +111,8 @@ fn severity(text: &str) -> u8 {
     levels.iter().find(|(word, _)| text.contains(word)).map_or(5, |(_, severity)| *severity)
 }
 
-/// `YYYY/MM/DD_HH:MM:SS`
 fn date() -> String {
-    match local_time(syslog::now_s()) {
-        Some(time) => format!(
-            "{:04}/{:02}/{:02}_{:02}:{:02}:{:02}",
-            time.year, time.month, time.day, time.hour, time.minute, time.second
-        ),
-        None => "0000/00/00_00:00:00".to_owned(),
-    }
+    slashed_time(&local_time(unix_time_s()))
 }
 
 /// One write, so that lines of several processes do not mix.
@@ -129,7 +123,7 @@ fn append(file: &PathBuf, line: &str) -> bool {
 
 /// Hands a record to the logging daemon; `false` when it is not there or does not take it at once.
 fn to_logd(entity: &str, text: &str) -> bool {
-    let frame = logd_frame(entity, text, syslog::now_s());
+    let frame = logd_frame(entity, text, unix_time_s());
     let send = || -> io::Result<bool> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;

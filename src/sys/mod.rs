@@ -2,12 +2,13 @@
 
 #![allow(unsafe_code)]
 
+pub mod getopt;
 pub mod interface;
-pub mod local_time;
 pub mod namespace;
 pub mod packet;
 pub mod print;
 pub mod process;
+pub mod readable;
 pub mod sched;
 pub mod syslog;
 pub mod time;

@@ -159,10 +159,7 @@ pub fn try_lock(file: &fs::File, exclusive: bool) -> io::Result<bool> {
 /// `name` when the place is too small for the title. `std::env::args` is of no use afterwards.
 /// Call it while there is one thread. What does not work is left as it was.
 pub fn set_title(name: &str, title: &str) {
-    if let Ok(name) = CString::new(name) {
-        // SAFETY: the kernel copies at most 16 bytes of the NUL-ended string.
-        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
-    }
+    set_short_name(name);
     let Some((start, length)) = argument_area() else {
         return;
     };
@@ -175,6 +172,15 @@ pub fn set_title(name: &str, title: &str) {
         let place = start as *mut u8;
         std::ptr::write_bytes(place, 0, length);
         std::ptr::copy_nonoverlapping(text.as_ptr(), place, used);
+    }
+}
+
+/// Sets the name of this thread that `ps` and `top` show; for the first thread that of the process.
+/// At most 15 bytes of it count (PR_SET_NAME).
+pub fn set_short_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: the kernel copies at most 16 bytes of the NUL-ended string.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
     }
 }
 

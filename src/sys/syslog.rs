@@ -1,75 +1,75 @@
-//! One datagram to the system log, never waiting for it: a log daemon that hangs must not hold up
-//! the start of a resource.
+//! One datagram per line to the local syslog socket. Never waits, never fails its caller: a log
+//! daemon that hangs must not hold up the start of a resource.
 
 use std::os::unix::net::UnixDatagram;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
 
-use super::local_time::local_time;
+use super::time::{local_time, syslog_time, unix_time_s};
 
-/// Where log daemons listen.
-const SOCKET: &str = "/dev/log";
-/// Longest message; longer ones are cut (RFC 3164 asks for 1024, daemons take 8 KiB).
-const MESSAGE_MAX_BYTES: usize = 8000;
+/// Where syslog listens.
+pub const SYSLOG_SOCKET: &str = "/dev/log";
 
-/// Facility names as in ha.cf and their numbers (syslog(3)).
-const FACILITIES: &[(&str, u8)] = &[
-    ("kern", 0),
-    ("user", 1),
-    ("mail", 2),
-    ("daemon", 3),
-    ("auth", 4),
-    ("syslog", 5),
-    ("lpr", 6),
-    ("news", 7),
-    ("uucp", 8),
-    ("cron", 9),
-    ("authpriv", 10),
-    ("ftp", 11),
-    ("local0", 16),
-    ("local1", 17),
-    ("local2", 18),
-    ("local3", 19),
-    ("local4", 20),
-    ("local5", 21),
-    ("local6", 22),
-    ("local7", 23),
-];
+/// Longest text handed over; older syslog daemons cut at 1 to 8 KiB themselves.
+pub const DATAGRAM_MAX_BYTES: usize = 8192;
 
-/// The number of a facility's name; `None` when there is none of that name.
-pub fn facility_number(name: &str) -> Option<u8> {
-    FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+/// A connection that is made when needed and made anew when it breaks.
+#[derive(Debug)]
+pub struct Syslog {
+    path: PathBuf,
+    socket: Option<UnixDatagram>,
 }
 
-/// Sends `<priority>Mon DD HH:MM:SS IDENT: TEXT`. What the log daemon does not take at once is
-/// dropped; the value says whether it was taken.
+impl Syslog {
+    /// For the usual socket; nothing is opened yet.
+    pub fn new() -> Self {
+        Self::at(Path::new(SYSLOG_SOCKET))
+    }
+
+    /// For a socket elsewhere.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), socket: None }
+    }
+
+    /// Sends one datagram. A broken connection is made anew once. `false`: the line is lost,
+    /// because nobody listens or the listener's queue is full.
+    pub fn send(&mut self, datagram: &[u8]) -> bool {
+        let datagram = &datagram[..datagram.len().min(DATAGRAM_MAX_BYTES)];
+        for _ in 0..2 {
+            if self.socket.is_none() {
+                self.socket = self.connect();
+            }
+            let Some(socket) = &self.socket else {
+                return false;
+            };
+            match socket.send(datagram) {
+                Ok(_) => return true,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+                Err(_) => self.socket = None,
+            }
+        }
+        false
+    }
+
+    fn connect(&self) -> Option<UnixDatagram> {
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        socket.connect(&self.path).ok()?;
+        Some(socket)
+    }
+}
+
+impl Default for Syslog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Sends one line, `<priority>Mon DD HH:MM:SS IDENT: TEXT`. What the log daemon does not take at
+/// once is dropped; the value says whether it was taken.
 pub fn send(facility: u8, severity: u8, ident: &str, text: &str) -> bool {
     let priority = u16::from(facility) * 8 + u16::from(severity.min(7));
-    let mut message = format!("<{priority}>{} {ident}: {text}", traditional_date(now_s()));
-    let mut end = message.len().min(MESSAGE_MAX_BYTES);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message.truncate(end);
-    let send = || -> std::io::Result<usize> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.send_to(message.as_bytes(), SOCKET)
-    };
-    send().is_ok()
-}
-
-/// `Mon DD HH:MM:SS`, the day with a leading zero.
-pub fn traditional_date(since_1970_s: i64) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let Some(time) = local_time(since_1970_s) else { return "Jan 01 00:00:00".to_owned() };
-    let month = usize::try_from(time.month - 1).ok().and_then(|index| MONTHS.get(index)).unwrap_or(&"Jan");
-    format!("{month} {:02} {:02}:{:02}:{:02}", time.day, time.hour, time.minute, time.second)
-}
-
-/// Seconds since 1970.
-pub fn now_s() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    let line = format!("<{priority}>{} {ident}: {text}", syslog_time(&local_time(unix_time_s()), '0'));
+    Syslog::new().send(line.as_bytes())
 }
 
 #[cfg(test)]
@@ -77,14 +77,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers() {
-        assert_eq!(facility_number("local0"), Some(16));
-        assert_eq!(facility_number("none"), None);
+    fn survives_a_restart_of_the_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut syslog = Syslog::at(&path);
+        assert!(!syslog.send(b"nobody listens"));
+        let mut received = [0; 16];
+        for round in [b"one", b"two"] {
+            let listener = UnixDatagram::bind(&path).unwrap();
+            assert!(syslog.send(round));
+            let length = listener.recv(&mut received).unwrap();
+            assert_eq!(&received[..length], round);
+            drop(listener);
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]
-    fn dates_have_a_fixed_width() {
-        assert_eq!(traditional_date(1_600_000_000).len(), 15);
-        assert_eq!(traditional_date(i64::MAX).len(), 15);
+    fn full_listener_loses_lines_and_does_not_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let _listener = UnixDatagram::bind(&path).unwrap();
+        let mut syslog = Syslog::at(&path);
+        let sent = (0..100_000).take_while(|_| syslog.send(b"line")).count();
+        assert!((1..100_000).contains(&sent));
     }
 }

@@ -19,6 +19,9 @@ pub struct LocalTime {
     pub second: u8,
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 const EPOCH: LocalTime = LocalTime { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
 
 /// Converts seconds since 1970 to local time (localtime_r(3)). The first call reads the time zone
@@ -43,6 +46,20 @@ pub fn local_time(unix_s: i64) -> LocalTime {
         minute: small(broken_down.tm_min),
         second: small(broken_down.tm_sec),
     }
+}
+
+/// `YYYY/MM/DD_HH:MM:SS`, as scripts write it too (agents spec 4.4).
+pub fn slashed_time(time: &LocalTime) -> String {
+    let LocalTime { year, month, day, hour, minute, second } = time;
+    format!("{year:04}/{month:02}/{day:02}_{hour:02}:{minute:02}:{second:02}")
+}
+
+/// `Mon DD HH:MM:SS`; a day of one digit is padded with `pad`.
+pub fn syslog_time(time: &LocalTime, pad: char) -> String {
+    let month = usize::from(time.month).checked_sub(1).and_then(|index| MONTHS.get(index)).unwrap_or(&"???");
+    let tens = if time.day < 10 { pad } else { char::from(b'0' + (time.day / 10) % 10) };
+    let (units, hour, minute, second) = (time.day % 10, time.hour, time.minute, time.second);
+    format!("{month} {tens}{units} {hour:02}:{minute:02}:{second:02}")
 }
 
 /// Remembers the last second it converted: a burst of log lines costs one conversion.

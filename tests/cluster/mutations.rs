@@ -40,10 +40,3 @@ fn an_unheard_node_that_stays_is_caught() {
 fn two_keepers_after_a_partition_are_caught() {
     is_caught("one keeper after a partition", |faults| faults.keep_both_after_partition = true);
 }
-
-// Sequence tracking drops nearly all of them before, and the next beat mends the rest.
-#[test]
-#[ignore = "no run of 3000 shows the loss of this rule alone"]
-fn replayed_packets_that_are_believed_are_caught() {
-    is_caught("old sequence numbers are dropped", |faults| faults.accept_old_sequence = true);
-}

@@ -16,14 +16,6 @@ const SEEDS: u64 = 300;
 /// Rows of the table shown with a failure; `HA_SIM_ROWS` changes it.
 const ROWS: u64 = 160;
 
-/// Seeds that fail for a known reason that is not mended yet; the list may only shrink. They are
-/// named in every run, and run when asked for with `HA_SIM_SEED`.
-const OPEN: [(u64, &str); 3] = [
-    (64, "both groups fail to start somewhere, one stays claimed without an alarm"),
-    (1133, "a quickly restarted node paused before communication is up does not notice its lateness"),
-    (1210, "as 64"),
-];
-
 /// A run that broke a rule.
 pub struct Failure {
     /// Which rule and how.
@@ -86,12 +78,6 @@ fn random_runs_keep_every_rule() {
     let mut failed = Vec::new();
     let mut excused = 0;
     for seed in seeds.clone() {
-        let open =
-            OPEN.iter().find(|(number, _)| *number == seed && std::env::var_os("HA_SIM_SEED").is_none());
-        if let Some((seed, why)) = open {
-            println!("skipped: seed {seed}: {why}");
-            continue;
-        }
         let _announce = Announce(seed);
         match run(seed, Faults::default(), false) {
             Ok(world) => excused += u32::from(!world.checker.never_two_owners()),

@@ -32,6 +32,18 @@ pub(crate) fn pair(first: HostKind, second: HostKind) -> Option<World> {
     }
 }
 
+/// A world of one node, node1; else as [`pair`].
+#[allow(dead_code)]
+pub(crate) fn single() -> Option<World> {
+    match World::new(binary(), &[("node1", HostKind::Ours)]) {
+        Ok(world) => Some(world),
+        Err(reason) => {
+            skip::skip(&reason.to_string());
+            None
+        }
+    }
+}
+
 /// Configures both nodes with one address that prefers node1, starts the daemons and waits until it
 /// is there. `more` are lines of ha.cf.
 #[allow(dead_code)]
@@ -61,4 +73,46 @@ pub(crate) fn logs(world: &World) -> String {
         }
     }
     text
+}
+
+/// Looks every few milliseconds until the condition holds.
+///
+/// # Panics
+/// It does not within `limit`; the text names it and shows the hosts' logs.
+#[allow(dead_code)]
+pub(crate) fn wait_for(world: &World, what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + limit;
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "{what}: not within {limit:?}\n{}", logs(world));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What `ha status --json` says on a host; `null` while no daemon answers.
+#[allow(dead_code)]
+pub(crate) fn status(world: &World, name: &str) -> serde_json::Value {
+    let output = world.host(name).expect("host").run(&["/ha", "status", "--json"]).expect("ha status runs");
+    serde_json::from_str(&output.stdout).unwrap_or_default()
+}
+
+/// Both nodes are active, nothing is under way, nothing needs attention.
+#[allow(dead_code)]
+pub(crate) fn is_settled(world: &World) -> bool {
+    ["node1", "node2"].iter().all(|name| {
+        let status = status(world, name);
+        let view = &status["report"]["view"];
+        let nodes = view["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let calm = view["transition"] == "" && view["resource_status"] != "transition";
+        calm && nodes.iter().all(|node| node["status"] == "active")
+            && status["attention"].as_array().is_some_and(Vec::is_empty)
+    })
+}
+
+/// The daemon of a host, by its pid file.
+#[allow(dead_code)]
+pub(crate) fn daemon_of(world: &World, name: &str) -> Option<ha_core::demo::ProcessUse> {
+    let host = world.host(name).expect("host");
+    let pid = host.read_file("/var/run/heartbeat.pid").expect("pid file").trim().parse().unwrap_or(0u32);
+    let processes = host.processes().expect("process list");
+    processes.into_iter().find(|process| process.pid == pid && process.name == "heartbeat")
 }

@@ -239,7 +239,7 @@ impl Pair {
     /// No ERROR or CRIT line beyond the expected ones since the start.
     #[track_caller]
     pub(crate) fn quiet(&self) {
-        for node in 0..2 {
+        for (node, name) in NODES.iter().enumerate() {
             let log = self.whole_log(node);
             let allowed = self.allowed.borrow();
             let bad: Vec<&str> = log
@@ -247,7 +247,7 @@ impl Pair {
                 .filter(|line| line.contains(" ERROR: ") || line.contains(" CRIT: "))
                 .filter(|line| !allowed.iter().any(|part| line.contains(part)))
                 .collect();
-            assert!(bad.is_empty(), "{} logged: {bad:#?}", NODES[node]);
+            assert!(bad.is_empty(), "{name} logged: {bad:#?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Options the way the C library takes them: short, clustered, between parameters, `--` ends them.
+//! Options the way getopt(3) of the C library takes them: short, clustered, between parameters, `--` ends them.
 //! The original's tools show its error texts.
 
 /// Command line words sorted out.
