@@ -46,7 +46,8 @@ pub(super) struct Claims {
     /// Sequence number of the newest report believed.
     peer_report: u64,
     local_timeout_ms: Option<u64>,
-    /// Foreign sets were taken because the peer went away: they may go home by themselves.
+    /// The peer went away and foreign sets were taken, or are held while it comes back: they may go
+    /// home by themselves.
     pub needs_failback: bool,
     /// Sets of which a group did not start here.
     pub failed: ResourceSet,
@@ -87,7 +88,7 @@ impl Claims {
             peer_left: false,
             peer_report: 0,
             local_timeout_ms: None,
-            needs_failback: resume.is_some(),
+            needs_failback: false,
             failed: ResourceSet::NONE,
             failure_offered: ResourceSet::NONE,
             failed_on_both: false,
@@ -502,6 +503,9 @@ impl Cluster {
     /// A new generation of the peer: whatever it said before is void.
     pub(super) fn peer_restarted(&mut self) {
         self.cancel_handover();
+        // A daemon that is just started anew (reload) gets nothing by that.
+        let was_away = self.claims.peer_left || self.peer().is_some_and(super::node::Node::is_dead);
+        self.claims.needs_failback |= was_away;
         self.handover_peer_restarted();
         self.claims.peer_known = false;
         self.claims.peer_stable = false;

@@ -193,10 +193,15 @@ impl Cluster {
 
     /// Notes how starting went; a person's request or a success clears a failure.
     pub(super) fn note_start(&mut self, set: ResourceSet, failed: ResourceSet) {
-        let failed = failed.intersection(set);
-        self.claims.failed = self.claims.failed.minus(set).union(failed);
+        let failed = self.claims.failed.minus(set).union(failed.intersection(set));
+        let news = failed != self.claims.failed;
+        self.claims.failed = failed;
         self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
         self.claims.failed_on_both &= !self.claims.failed.is_empty();
+        if news {
+            // Before the set is offered: the peer must know of it when its own start fails.
+            self.send_status();
+        }
     }
 
     /// A person wants here what is claimed here and did not start: tried again. `false` when there

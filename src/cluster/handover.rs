@@ -388,6 +388,10 @@ impl Cluster {
         let Step::Releasing(own) = self.handover.step else {
             return;
         };
+        if self.handover.origin == Origin::Person {
+            // Whoever moved it looked: what did not start here before is no alarm any more.
+            self.forget_failures(own);
+        }
         self.log(LogLevel::Info, &format!("{own} HA resource release completed (standby)."));
         self.log(LogLevel::Info, &format!("Local standby process completed [{own}]."));
         self.step(Step::AwaitTaken(own), TRANSFER_MS);
@@ -454,11 +458,8 @@ impl Cluster {
         self.forget_failures(give);
         self.log(LogLevel::Info, &format!("Going standby [{give}]."));
         if let Err(why) = self.request_standby(give) {
-            self.log_limited(
-                "takeover-refused",
-                LogLevel::Warning,
-                &format!("takeover request not followed: {why}"),
-            );
+            let text = format!("takeover request not followed: {why}");
+            self.log_limited("takeover-refused", LogLevel::Warning, &text);
         }
     }
 

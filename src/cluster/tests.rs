@@ -14,6 +14,8 @@ struct Pair {
     jobs: Vec<(usize, u64, Input)>,
     logs: Vec<String>,
     cut: bool,
+    /// Node1's groups start nowhere.
+    broken: bool,
     /// Every packet sent, with its sender.
     sent: Vec<(usize, Message)>,
 }
@@ -56,7 +58,15 @@ fn cluster_with(
 impl Pair {
     fn new(auto_failback: AutoFailback) -> Self {
         let nodes = [cluster(0, auto_failback, 10, 0), cluster(1, auto_failback, 10, 0)];
-        Self { nodes, now_ms: 0, jobs: Vec::new(), logs: Vec::new(), cut: false, sent: Vec::new() }
+        Self {
+            nodes,
+            now_ms: 0,
+            jobs: Vec::new(),
+            logs: Vec::new(),
+            cut: false,
+            broken: false,
+            sent: Vec::new(),
+        }
     }
 
     fn input(&mut self, index: usize, input: Input) {
@@ -72,8 +82,16 @@ impl Pair {
                 }
                 Output::RunJob { job, work, .. } => {
                     self.logs.push(format!("{index} {work:?}"));
-                    let done = Input::JobDone { job, outcome: JobOutcome::default() };
-                    self.jobs.push((index, self.now_ms + 5, done));
+                    let broken = if index == 0 { ResourceSet::LOCAL } else { ResourceSet::FOREIGN };
+                    let start_failed = match work {
+                        Job::Acquire(set) if self.broken => set.intersection(broken),
+                        _ => ResourceSet::NONE,
+                    };
+                    let outcome = JobOutcome { start_failed, ..JobOutcome::default() };
+                    let done = Input::JobDone { job, outcome };
+                    let slow = self.broken && index == 0 && matches!(work, Job::Acquire(_));
+                    let takes_ms = if slow { 20 } else { 5 };
+                    self.jobs.push((index, self.now_ms + takes_ms, done));
                 }
                 Output::Log { level, text } => self.logs.push(format!("{index} {} {text}", level.as_str())),
                 _ => {}
@@ -186,6 +204,50 @@ fn graceful_stop_hands_over_without_waiting() {
         "{:#?}",
         pair.logs
     );
+}
+
+/// A person put everything on node1. A peer that was away gets its own back; one that only read
+/// its files again, or a node1 that did so itself, moves nothing.
+#[test]
+fn only_a_peer_that_was_away_brings_failback() {
+    for (dead, resumed, expected) in [
+        (true, false, [ResourceSet::LOCAL; 2]),
+        (false, false, [ResourceSet::ALL, ResourceSet::NONE]),
+        (false, true, [ResourceSet::ALL, ResourceSet::NONE]),
+    ] {
+        let mut pair = Pair::new(AutoFailback::On);
+        pair.start();
+        pair.run_ms(500, &[0, 1]);
+        pair.input(0, Input::Command { request: RequestId(1), command: Command::Takeover(ResourceSet::ALL) });
+        pair.run_ms(200, &[0, 1]);
+        assert_eq!(pair.holding(), [ResourceSet::ALL, ResourceSet::NONE], "{:#?}", pair.logs);
+        if dead {
+            pair.run_ms(1110, &[0]);
+        }
+        pair.jobs.clear();
+        let again = usize::from(!resumed);
+        let mut node = cluster(again, AutoFailback::On, 11, pair.now_ms);
+        if resumed {
+            node.claims = super::claims::Claims::new(Some(ResourceSet::ALL));
+        }
+        pair.nodes[again] = node;
+        pair.input(again, Input::Start);
+        pair.run_ms(1000, &[0, 1]);
+        assert_eq!(pair.holding(), expected, "dead {dead}, resumed {resumed}: {:#?}", pair.logs);
+    }
+}
+
+/// The transfer takes less than a keepalive, and yet each node tries once only.
+#[test]
+fn what_starts_nowhere_is_tried_once_on_each_node() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.broken = true;
+    pair.start();
+    pair.run_ms(3000, &[0, 1]);
+    for (index, set) in [(0, ResourceSet::LOCAL), (1, ResourceSet::FOREIGN)] {
+        let line = format!("{index} {:?}", Job::Acquire(set));
+        assert_eq!(pair.logs.iter().filter(|known| **known == line).count(), 1, "{:#?}", pair.logs);
+    }
 }
 
 /// A `resource` report of a 3.0.6 node that a retransmission brings late says what was true once.

@@ -230,6 +230,12 @@ impl Pair {
         }
     }
 
+    /// What `cl_status hblinkstatus` prints of a link, and its exit code.
+    pub(crate) fn link_state(&self, node: usize, of: &str, link: &str) -> (String, Option<i32>) {
+        let output = self.host(node).run(&["cl_status", "hblinkstatus", of, link]).expect("it runs");
+        (output.stdout.trim_end().to_owned(), output.code)
+    }
+
     /// No ERROR or CRIT line beyond the expected ones since the start.
     #[track_caller]
     pub(crate) fn quiet(&self) {
