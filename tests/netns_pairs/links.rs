@@ -16,7 +16,7 @@ fn one_link_of_two_is_cut() {
             pair.logged(node, &[&format!("info: Link {other}:{link} dead.")]);
             assert_eq!(pair.link_state(node, other, link), ("dead".into(), Some(1)));
             let status = pair.status(node);
-            let alarm = format!("link {other}:{link} is dead");
+            let alarm = format!("link {link} to {other} is dead");
             assert!(status["attention"].to_string().contains(&alarm), "{status:#}");
         }
         pair.settled("local", "local");

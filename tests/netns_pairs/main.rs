@@ -288,7 +288,7 @@ fn cl_status_in_each_state() {
     assert_eq!(ask(&["hblinkstatus", "node2", "eth0"]), answers("dead", 1));
     pair.settled("all", "");
     let status = pair.status(0);
-    assert!(status["attention"].to_string().contains("node node2 is dead"), "{status:#}");
+    assert!(status["attention"].to_string().contains("node2 is dead"), "{status:#}");
     for home in 0..2 {
         let group = &status["report"]["view"]["groups"][home];
         assert_eq!(group["holder"], "node1", "{status:#}");
