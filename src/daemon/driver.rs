@@ -4,6 +4,7 @@
 //! nothing but news.
 
 use std::io;
+
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
@@ -177,8 +178,8 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
-                biased;
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
