@@ -4,6 +4,7 @@
 //! `if_link.h`.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,21 @@ pub fn apply(change: &LinkChange) -> Result<(), NetlinkError> {
         LinkChange::Port { name, from_host, to_host } => {
             let mut header = link_header(index(name)?, 0, 0);
             header[0] = libc::AF_BRIDGE as u8;
-            netlink.request(RTM_SETLINK, 0, &header, &port(*from_host, *to_host))
+            set_port(&mut netlink, &header, &port(*from_host, *to_host))
+        }
+    }
+}
+
+/// A port that was just switched on has no carrier for a moment, and the kernel refuses to change
+/// it until it has.
+fn set_port(netlink: &mut Netlink, header: &[u8], attributes: &Attributes) -> Result<(), NetlinkError> {
+    let begin = Instant::now();
+    loop {
+        match netlink.request(RTM_SETLINK, 0, header, attributes) {
+            Err(NetlinkError::Refused(Errno::ENETDOWN)) if begin.elapsed() < CARRIER_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
         }
     }
 }
@@ -107,6 +122,9 @@ pub fn apply(change: &LinkChange) -> Result<(), NetlinkError> {
 pub fn addresses() -> Result<Vec<Ipv4Addr>, NetlinkError> {
     Ok(Netlink::open()?.addresses()?.into_iter().map(|address| address.local).collect())
 }
+
+/// Longest wait for the carrier of a port.
+const CARRIER_PATIENCE: Duration = Duration::from_secs(2);
 
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const RTM_DELLINK: u16 = libc::RTM_DELLINK;
