@@ -62,6 +62,14 @@ pub enum Input {
         /// The fields, without the inner `auth`.
         message: Message,
     },
+    /// A byte-for-byte copy of the last packet believed of that node, or of one of our own: its
+    /// link works, nothing else.
+    Copy {
+        /// The medium it came in by.
+        link: LinkName,
+        /// Whose packet it is.
+        node: NodeName,
+    },
     /// Time passed: timers are looked at.
     Tick,
     /// The text of the load average for the `ld` field, without newline.
@@ -201,6 +209,9 @@ impl fmt::Display for Input {
             Self::Start => write!(f, "start"),
             Self::Packet { link, key_index, message } => {
                 write!(f, "packet {} {key_index}{}", text::escape(link.as_str()), text::fields(message))
+            }
+            Self::Copy { link, node } => {
+                write!(f, "copy {} {}", text::escape(link.as_str()), text::escape(node.as_str()))
             }
             Self::Tick => write!(f, "tick"),
             Self::LoadAverage(load) => write!(f, "load {}", text::escape(load)),

@@ -90,6 +90,7 @@ pub struct Cluster {
     /// Verified packets whose number had come before.
     repeated_packets: u64,
     clients_paused: bool,
+    believed_last: bool,
     ended: bool,
 }
 
@@ -133,6 +134,7 @@ impl Cluster {
             dropped_packets: 0,
             repeated_packets: 0,
             clients_paused: false,
+            believed_last: false,
             ended: false,
             settings,
         }
@@ -150,6 +152,7 @@ impl Cluster {
         match input {
             Input::Start => self.start(),
             Input::Packet { link, key_index, message } => self.receive(&link, key_index, &message),
+            Input::Copy { link, node } => self.receive_copy(&link, &node),
             Input::Tick => self.tick(),
             Input::LoadAverage(text) => {
                 self.load = text.chars().filter(|c| !c.is_control()).take(64).collect()
@@ -160,6 +163,12 @@ impl Cluster {
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
         }
         self.settle();
+    }
+
+    /// The last [`Input::Packet`] was believed: a byte-for-byte copy of it that comes next may be
+    /// handed in as [`Input::Copy`].
+    pub fn believed_last_packet(&self) -> bool {
+        self.believed_last
     }
 
     /// The next effect to carry out, in order.

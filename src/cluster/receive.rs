@@ -27,6 +27,7 @@ impl Cluster {
     /// Takes a verified packet. Whatever is wrong with it, nothing but counters and the log
     /// changes then.
     pub(super) fn receive(&mut self, link: &LinkName, key_index: u8, message: &Message) {
+        self.believed_last = false;
         let Some(sender) = self.sender_of(link, message) else {
             self.dropped_packets += 1;
             return;
@@ -55,6 +56,7 @@ impl Cluster {
                 return;
             }
         }
+        self.believed_last = true;
         self.learn_uuid(sender, message);
         self.nodes[sender].heard = true;
         self.nodes[sender].key_index = Some(key_index);
@@ -62,6 +64,14 @@ impl Cluster {
         if matches!(verdict, Verdict::Keep) {
             self.dispatch(sender, message);
             self.check_communication_up();
+        }
+    }
+
+    /// A copy of a packet that was believed, or of our own.
+    pub(super) fn receive_copy(&mut self, link: &LinkName, node: &NodeName) {
+        let index = self.nodes.iter().position(|known| known.name == *node);
+        if let Some(index) = index.filter(|index| !self.nodes[*index].is_dead()) {
+            self.link_alive(index, link);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::event::{Command, ExitReason, Input, Job, JobId, JobOutcome, RequestId};
-use crate::types::{LinkName, ResourceSet};
+use crate::types::{LinkName, NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
 
 /// A line that is not an input. Nothing was changed.
@@ -100,6 +100,11 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
         "start" => Input::Start,
         "tick" => Input::Tick,
         "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
+        "copy" => {
+            let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
+            let node = text(next()?).and_then(|name| NodeName::exact(&name)).ok_or_else(bad)?;
+            Input::Copy { link, node }
+        }
         "resources-digest" => Input::ResourcesDigest(text(next()?).ok_or_else(bad)?),
         "job-done" => {
             let job = JobId(next()?.parse().map_err(|_| bad())?);
@@ -201,6 +206,7 @@ mod tests {
             Input::Tick,
             Input::LoadAverage("0.00 0.01 0.05 1/100 1234".to_owned()),
             Input::ResourcesDigest("ab12".to_owned()),
+            Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },
             Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },
             Input::LocalMessage(message),
             Input::JobDone {

@@ -24,6 +24,7 @@ use crate::wire::{self, WireFormat};
 use super::alarm::Alarm;
 use super::children::{ChildEvent, Children};
 use super::command_line::LEGACY_VERSION;
+use super::copies::Copies;
 use super::environment::child_environment;
 use super::groups::Groups;
 use super::layout::Layout;
@@ -115,6 +116,8 @@ struct Driver {
     keys: AuthKeys,
     format: WireFormat,
     bad_packets: BadPackets,
+    copies: Copies,
+    local: NodeName,
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
@@ -149,6 +152,8 @@ impl Driver {
             keys: plan.configuration.auth_keys.clone(),
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
+            copies: Copies::default(),
+            local: plan.local.clone(),
             reload: Reload::new(&plan.layout),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
@@ -228,15 +233,21 @@ impl Driver {
     // ---- inputs --------------------------------------------------------------------------
 
     fn packet(&mut self, received: &Received, buffer: &[u8]) {
-        let link = &received.link;
-        match wire::decode_datagram(&buffer[..received.length], &self.keys) {
-            Ok(datagram) => self.feed(Input::Packet {
-                link: link.clone(),
-                key_index: datagram.key_index,
-                message: datagram.message,
-            }),
+        let (link, bytes) = (received.link.clone(), &buffer[..received.length]);
+        if let Some(node) = self.copies.whose(bytes, &self.local) {
+            return self.feed(Input::Copy { link, node });
+        }
+        match wire::decode_datagram(bytes, &self.keys) {
+            Ok(datagram) => {
+                let src = datagram.message.text("src").and_then(NodeName::exact);
+                self.feed(Input::Packet { link, key_index: datagram.key_index, message: datagram.message });
+                match src.filter(|_| self.cluster.believed_last_packet()) {
+                    Some(node) => self.copies.believed(bytes, node),
+                    None => self.copies.forget_believed(),
+                }
+            }
             Err(error) => {
-                for (level, text) in self.bad_packets.note(link, &error, monotonic_ms()) {
+                for (level, text) in self.bad_packets.note(&link, &error, monotonic_ms()) {
                     self.logger.log(level, &text);
                 }
             }
@@ -270,6 +281,7 @@ impl Driver {
             Change::Keys(keys) => {
                 self.logger.log(LogLevel::Info, "Rereading authentication file.");
                 self.keys = keys;
+                self.copies.forget_believed();
             }
             Change::Settings => self.command_of_ours(Command::QuickRestart),
             Change::Broken(text) => {
@@ -331,7 +343,8 @@ impl Driver {
     // ---- outputs -------------------------------------------------------------------------
 
     fn feed(&mut self, input: Input) {
-        let frequent = matches!(input, Input::Packet { .. } | Input::Tick | Input::LoadAverage(_));
+        let frequent =
+            matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
         self.debug(frequent, || format!("in: {input}"));
         self.cluster.handle(now(), input);
         while let Some(output) = self.cluster.poll_output() {
@@ -377,6 +390,7 @@ impl Driver {
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
+                self.copies.sent(&bytes);
                 self.media.send(&bytes, monotonic_ms());
             }
             Err(error) => {

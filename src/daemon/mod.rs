@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod children;
 pub mod command_line;
+pub mod copies;
 pub mod driver;
 pub mod environment;
 pub mod groups;
