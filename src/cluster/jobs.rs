@@ -108,7 +108,7 @@ impl Cluster {
             self.jobs.running.values().fold(ResourceSet::NONE, |sets, (job, _)| sets.union(job.set()));
         let mut waiting = VecDeque::new();
         for (job, purpose) in std::mem::take(&mut self.jobs.queue) {
-            if busy.intersects(job.set()) {
+            if busy.intersects(job.set()) || self.waits_for_peer(job) {
                 waiting.push_back((job, purpose));
             } else {
                 self.start_job(job, purpose);
@@ -116,6 +116,13 @@ impl Cluster {
             busy = busy.union(job.set());
         }
         self.jobs.queue = waiting;
+    }
+
+    /// Nothing is started while a live peer claims it: who lets go first is decided, and has to be
+    /// done, before the other side begins (seed 1307 of the simulator).
+    fn waits_for_peer(&self, job: Job) -> bool {
+        let claimed = self.claims.peer_known && self.peer_is_live() && !self.claims.peer_left;
+        matches!(job, Job::Acquire(_)) && claimed && self.claims.peer_hold_here().intersects(job.set())
     }
 
     fn start_job(&mut self, work: Job, purpose: Purpose) {
