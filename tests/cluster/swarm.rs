@@ -93,6 +93,16 @@ fn random_runs_keep_every_rule() {
     }
 }
 
+/// Each of these showed a defect once.
+#[test]
+fn seeds_that_once_failed_stay_mended() {
+    for seed in [64, 1133, 1210, 1307] {
+        if let Err(failure) = run(seed, Faults::default(), false) {
+            panic!("seed {seed}: {}", failure.why);
+        }
+    }
+}
+
 #[test]
 fn one_seed_is_one_run() {
     for seed in 0..5 {
