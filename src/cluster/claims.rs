@@ -481,12 +481,7 @@ impl Cluster {
             return;
         };
         self.log(LogLevel::Info, &format!("Resources being acquired from {name}."));
-        let ts = format!("{:x}", self.now.wall_s);
-        let death = Message::new("status")
-            .with("seq", "1")
-            .with("ts", &ts)
-            .with("src", name.as_str())
-            .with("st", "dead");
+        let death = self.death_message(&name);
         self.hook(death);
         let missing = ResourceSet::ALL.minus(self.claims.hold).union(self.releasing());
         self.claims.phase = Phase::Stable;

@@ -1,6 +1,6 @@
 //! Beats, deaths, links, and when communication counts as up (messaging spec 4.2 to 4.5, 3.7).
 
-use crate::types::{Generation, LinkName, LogLevel, ResourceSet, SequenceNumber};
+use crate::types::{Generation, LinkName, LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::Message;
 
 use super::event::Output;
@@ -280,16 +280,17 @@ impl Cluster {
         for position in 0..self.nodes[index].links.len() {
             self.set_link(index, position, false);
         }
-        let ts = format!("{:x}", self.now.wall_s);
-        let death = Message::new("status")
-            .with("seq", "1")
-            .with("ts", &ts)
-            .with("src", name.as_str())
-            .with("st", "dead");
+        let death = self.death_message(&name);
         self.outputs.push_back(Output::Deliver { message: death, unchanged: false });
         if Some(index) == self.peer {
             self.peer_died(ever_heard);
         }
+    }
+
+    /// What clients and scripts hear of a dead node, in the original's form (messaging spec 4.5).
+    pub(super) fn death_message(&self, name: &NodeName) -> Message {
+        let ts = format!("{:x}", self.now.wall_s);
+        Message::new("status").with("seq", "1").with("ts", &ts).with("src", name.as_str()).with("st", "dead")
     }
 
     /// A packet of a node that counted as dead, without a new generation: contact was lost and is
