@@ -1,0 +1,1 @@
+//! Client programs on either daemon's sockets (messaging spec 7).

@@ -1,0 +1,1 @@
+//! Ping nodes, ipfail and pingd of either kind on either side.

@@ -1,0 +1,1 @@
+//! The logging daemon and its clients, ours and the original's in both directions.

@@ -1,0 +1,17 @@
+//! The proof against Debian's Heartbeat 3.0.6 and the programs around it: the real ones, never our
+//! idea of them.
+//!
+//! A representative set runs always; with `HA_LONG=1` all of it does. Where the original is not
+//! installed each test says what it skipped.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod clients;
+mod ipfail;
+mod logging;
+mod media;
+mod messages;
+mod scripts;
+mod transitions;
+mod upgrade;

@@ -1,0 +1,1 @@
+//! Every medium between one of ours and one of the original's.

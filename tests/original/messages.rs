@@ -1,0 +1,1 @@
+//! Formats, signing, keys, compression, retransmission and membership in mixed clusters.

@@ -1,0 +1,1 @@
+//! Scripts and commands of the original's installation with our daemon.

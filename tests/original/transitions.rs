@@ -1,0 +1,1 @@
+//! Every transition of a mixed pair (resources spec 2.13).
