@@ -13,3 +13,4 @@ pub mod packets;
 pub mod process;
 pub mod reload;
 pub mod start;
+pub mod watchdog;
