@@ -94,6 +94,10 @@ pub struct LogConfig {
     pub syslog_format: bool,
     /// `debug`, 0 to 255.
     pub debug_level: u8,
+    /// `use_logd`: lines go to the logging daemon, to the places above while it is not there.
+    pub use_logd: bool,
+    /// `conn_logd_time`: how long it is left alone when it is not there.
+    pub logd_retry_ms: u64,
 }
 
 /// All of `ha.cf`, checked. Times are milliseconds.

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod groups;
 pub mod identity;
 pub mod layout;
+pub mod logd;
 pub mod packets;
 pub mod process;
 pub mod reload;
