@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod children;
+mod clients;
 pub mod command_line;
 pub mod copies;
 pub mod driver;
@@ -12,4 +13,5 @@ pub mod layout;
 pub mod packets;
 pub mod process;
 pub mod reload;
+pub mod respawn;
 pub mod start;
