@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod children;
+mod clients;
 pub mod command_line;
 pub mod copies;
 pub mod driver;
@@ -13,5 +14,6 @@ pub mod logd;
 pub mod packets;
 pub mod process;
 pub mod reload;
+pub mod respawn;
 pub mod start;
 pub mod watchdog;
