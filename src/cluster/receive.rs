@@ -222,7 +222,7 @@ impl Cluster {
     }
 
     /// `destuuid` decides, else `dest`, else it is for everybody (messaging spec 3.2, step 6).
-    fn is_to_us(&self, message: &Message) -> bool {
+    pub(super) fn is_to_us(&self, message: &Message) -> bool {
         match (message.uuid("destuuid"), message.text("dest")) {
             (Some(uuid), _) => uuid == self.settings.uuid,
             (None, Some(dest)) => dest == self.settings.local.as_str(),
@@ -274,7 +274,10 @@ impl Cluster {
             "resource" => self.receive_resource(sender, message),
             "ask_resources" => self.receive_ask_resources(sender, message),
             "harefuse" => self.receive_refusal(sender, message),
-            "hb_takeover" => self.receive_takeover_request(sender, message),
+            "hb_takeover" => {
+                self.receive_takeover_request(sender, message);
+                self.hook(message.clone());
+            }
             "ip-request" => self.receive_ip_request(sender, message),
             "ip-request-resp" => self.receive_ip_request_response(sender, message),
             _ => self.hook(message.clone()),
@@ -374,7 +377,7 @@ impl Cluster {
         self.watch_flow();
     }
 
-    fn receive_attribute(&mut self, message: &Message) {
+    pub(super) fn receive_attribute(&mut self, message: &Message) {
         let Some(index) =
             message.text("node").and_then(|name| self.nodes.iter().position(|n| n.name.as_str() == name))
         else {

@@ -4,6 +4,7 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
@@ -26,6 +27,7 @@ use super::children::{ChildEvent, Children};
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
 use super::layout::Layout;
 use super::packets::BadPackets;
@@ -72,6 +74,10 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(driver.fifo_path);
+        }
         Ok(reason)
     })
 }
@@ -110,6 +116,8 @@ struct Driver {
     cluster: Cluster,
     media: MediaSet,
     server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
     groups: Groups,
     parameters: Parameters,
@@ -139,12 +147,18 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
             media,
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
             parameters: parameters(ha_cf, server.directory_gid()),
@@ -183,6 +197,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -190,6 +208,7 @@ impl Driver {
                 event = self.children.next() => self.child(event),
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
+                event = self.fifo.next(monotonic_ms), if !self.clients_paused => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -298,6 +317,13 @@ impl Driver {
         }
     }
 
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
+        }
+    }
+
     fn client(&mut self, event: ClientEvent) {
         let (client, message) = match event {
             ClientEvent::Request { client, message } => (client, message),
@@ -379,12 +405,17 @@ impl Driver {
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
+    }
+
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
