@@ -9,9 +9,14 @@ mod ha_logger;
 mod harc;
 mod heartbeat;
 mod ip_addr;
+mod mach_down;
 mod multicall;
+mod propagate;
+mod req_resource;
 mod resource_manager;
 mod send_arp;
+mod set_site;
+mod set_weight;
 mod standby;
 mod status;
 mod takeover;
@@ -28,8 +33,13 @@ const APPLETS: &[Applet] = &[
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
+    mach_down::APPLET,
+    propagate::APPLET,
+    req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
+    set_site::APPLET,
+    set_weight::APPLET,
     standby::APPLET,
     status::APPLET,
     takeover::APPLET,

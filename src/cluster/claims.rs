@@ -467,7 +467,7 @@ impl Cluster {
             self.log(LogLevel::Warning, "Shared disks are not protected.");
             "n_stnth"
         };
-        self.send(Message::new("stonith").with("node", name.as_str()).with("result", result));
+        self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
         if gave_up && self.claims.hold == ResourceSet::ALL {
             self.claims.peer_stable = true;
             return;

@@ -198,7 +198,7 @@ impl Cluster {
         if !self.claims.peer_stable {
             return Err(format!("resources are in transition on {peer}; try again in a moment"));
         }
-        self.send(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
+        self.broadcast(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
         Ok(())
     }
 

@@ -166,7 +166,12 @@ impl Cluster {
         match purpose {
             Purpose::Acquire => {
                 self.log(LogLevel::Info, "Local Resource acquisition completed.");
-                self.initial_acquisition_complete("req_our_resources()");
+                let reason = match (self.is_legacy(), self.peer_is_live()) {
+                    (false, _) => "T_RESOURCES(us)",
+                    (true, false) => "req_our_resources",
+                    (true, true) => "ip-request-resp",
+                };
+                self.initial_acquisition_complete(reason);
             }
             Purpose::Takeover => {
                 self.log(LogLevel::Info, "mach_down takeover complete.");

@@ -51,6 +51,16 @@ impl Cluster {
         }
     }
 
+    /// A script asks for a group of this node; the peer's answer is waited for.
+    pub(super) fn legacy_wants(&mut self, key: &str) -> bool {
+        let missing = !self.claims.hold.contains(ResourceSet::LOCAL);
+        let known = self.settings.local_keys.iter().any(|own| own == key) && missing;
+        if known {
+            self.legacy.wanted.insert(key.to_owned());
+        }
+        known
+    }
+
     fn legacy_ask(&mut self) {
         self.legacy.retry_ms = Some(self.now.monotonic_ms + RETRY_MS);
         for key in self.legacy.wanted.clone() {

@@ -12,6 +12,7 @@
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
 //! | `jobs` | which child runs when |
+//! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
 
@@ -26,6 +27,7 @@ mod jobs;
 mod lateness;
 mod legacy;
 mod liveness;
+mod local;
 mod node;
 mod receive;
 mod sequence;
@@ -293,37 +295,6 @@ impl Cluster {
             let text = if full { "all clients are now paused" } else { "all clients are now resumed" };
             self.log(LogLevel::Debug, text);
             self.outputs.push_back(Output::ClientsPaused(full));
-        }
-    }
-
-    /// A message of a local client or script: its effect here is that of the same message from
-    /// the network, then it goes out to the others.
-    fn local_message(&mut self, message: Message) {
-        if message.kind().is_empty() || message.kind().starts_with("NS_") {
-            self.log_limited(
-                "local-message",
-                LogLevel::Error,
-                "message from a local program without a usable type",
-            );
-            return;
-        }
-        match (message.kind(), message.text("info")) {
-            ("ask_resources", Some("me")) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                match set.parse() {
-                    Ok(set) => drop(self.request_standby(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            ("hb_takeover", _) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                let set = if set == "failback" { "local" } else { set };
-                match set.parse() {
-                    Ok(set) => drop(self.request_takeover(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            _ => self.send(message),
         }
     }
 

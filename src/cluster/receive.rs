@@ -274,7 +274,10 @@ impl Cluster {
             "resource" => self.receive_resource(sender, message),
             "ask_resources" => self.receive_ask_resources(sender, message),
             "harefuse" => self.receive_refusal(sender, message),
-            "hb_takeover" => self.receive_takeover_request(sender, message),
+            "hb_takeover" => {
+                self.receive_takeover_request(sender, message);
+                self.hook(message.clone());
+            }
             "ip-request" => self.receive_ip_request(sender, message),
             "ip-request-resp" => self.receive_ip_request_response(sender, message),
             // From client to client: nothing for scripts.
@@ -377,7 +380,7 @@ impl Cluster {
         self.watch_flow();
     }
 
-    fn receive_attribute(&mut self, message: &Message) {
+    pub(super) fn receive_attribute(&mut self, message: &Message) {
         let Some(index) =
             message.text("node").and_then(|name| self.nodes.iter().position(|n| n.name.as_str() == name))
         else {

@@ -4,6 +4,7 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
@@ -27,6 +28,7 @@ use super::clients;
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
 use super::layout::Layout;
 use super::packets::BadPackets;
@@ -79,6 +81,10 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(driver.fifo_path);
+        }
         Ok(reason)
     })
 }
@@ -117,6 +123,8 @@ pub(super) struct Driver {
     pub(super) cluster: Cluster,
     media: MediaSet,
     pub(super) server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
@@ -149,6 +157,10 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
         let digest = Input::ResourcesDigest(resources.digest());
@@ -156,6 +168,8 @@ impl Driver {
         Ok(Self {
             media,
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
             parameters: parameters(ha_cf, server.directory_gid()),
@@ -195,6 +209,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -203,6 +221,7 @@ impl Driver {
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
                 event = self.respawn.next() => self.program(&event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -314,6 +333,13 @@ impl Driver {
         }
     }
 
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
+        }
+    }
+
     /// News of a program beside the daemon.
     fn program(&mut self, event: &RespawnEvent) {
         if self.respawn.handle(event) == Consequence::Reboot {
@@ -379,12 +405,17 @@ impl Driver {
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
+    }
+
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
