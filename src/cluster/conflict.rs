@@ -149,7 +149,10 @@ impl Cluster {
         }
         let peer_failed = self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed);
         let can_start = !peer_failed.unwrap_or_default().contains(ResourceSet::LOCAL);
-        let ready = self.is_settled() && self.peer_is_ready() && self.peer_hears_us();
+        let ready = self.is_settled()
+            && self.peer_is_ready()
+            && self.peer_hears_us()
+            && !self.peer_may_restart_itself();
         if can_start && ready && self.claims.retry_ms.is_none() {
             self.claims.needs_failback = false;
             self.request_standby_for(ResourceSet::FOREIGN, Origin::Failback);

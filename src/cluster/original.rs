@@ -35,6 +35,8 @@ const SENT_BACK_MS: u64 = 120_000;
 pub(super) struct Original {
     /// When to ask what it holds.
     ask_claims_ms: Option<u64>,
+    /// It said after its return that it has everything: it declared us dead.
+    claimed_all: bool,
     /// Since when a set is claimed by nobody.
     orphaned_ms: Option<u64>,
     /// When it was told to give a set.
@@ -88,6 +90,7 @@ impl Cluster {
         let limit_ms = self.settings.dead_time_ms.saturating_sub(2 * self.settings.keepalive_ms);
         if interval_ms > limit_ms.max(2 * self.settings.keepalive_ms) && self.peer_is_original() {
             self.claims.returned_ms = Some(self.now.monotonic_ms);
+            self.original.claimed_all = false;
         }
     }
 
@@ -115,7 +118,8 @@ impl Cluster {
         if self.settings.faults.ignore_one_way {
             return ResourceSet::NONE;
         }
-        let restarts = self.claims.returned_ms.filter(|_| self.claims.peer_hold == ResourceSet::ALL);
+        self.original.claimed_all |= self.claims.peer_hold == ResourceSet::ALL;
+        let restarts = self.claims.returned_ms.filter(|_| self.original.claimed_all);
         let Some(returned_ms) = restarts.filter(|_| !self.lateness.forfeits()) else {
             return overlap;
         };
@@ -124,6 +128,11 @@ impl Cluster {
             self.demand(overlap);
         }
         ResourceSet::NONE
+    }
+
+    /// Contact came back a moment ago: nothing is given to a peer that may be about to restart.
+    pub(super) fn peer_may_restart_itself(&self) -> bool {
+        self.claims.returned_ms.is_some() && self.peer_is_original()
     }
 
     /// Tells the peer to stop a set (own viewpoint) and to give it.

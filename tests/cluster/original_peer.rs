@@ -30,6 +30,10 @@ struct Play {
 impl Play {
     /// Both active, each with its own groups.
     fn settled() -> Self {
+        Self::settled_with(AutoFailback::Off)
+    }
+
+    fn settled_with(auto_failback: AutoFailback) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
             local: names[0].clone(),
@@ -43,7 +47,7 @@ impl Play {
             warn_time_ms: 500,
             init_dead_ms: 3000,
             hop_fudge: 1,
-            auto_failback: AutoFailback::Off,
+            auto_failback,
             max_rexmit_delay_ms: 250,
             manage_resources: true,
             local_keys: vec!["key1".to_owned()],
@@ -279,6 +283,23 @@ fn the_restart_of_a_peer_after_a_partition_costs_nothing() {
     assert_eq!(play.ours.holding(), ResourceSet::ALL, "{:#?}", play.log);
     assert!(!play.released(), "{:#?}", play.log);
     assert_eq!(play.resource_status(), "all");
+}
+
+/// Both want to give back what they took meanwhile: ours does not, the peer is about to go.
+#[test]
+fn nothing_is_given_back_to_a_peer_that_is_about_to_restart() {
+    let mut play = Play::settled_with(AutoFailback::On);
+    play.is_silent_for(1500);
+    play.run_ms(100);
+    play.reports("all", "1");
+    play.asks("foreign", "me");
+    play.reports("local", "0");
+    play.asks("foreign", "done");
+    play.run_ms(100);
+    play.reports("local", "1");
+    play.run_ms(1500);
+    assert_eq!(play.ours.holding(), ResourceSet::ALL, "{:#?}", play.log);
+    assert!(!play.released(), "{:#?}", play.log);
 }
 
 /// The peer asked for more patience than it has, so only it noticed the loss of contact.

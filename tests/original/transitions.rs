@@ -8,6 +8,7 @@
 //! `HA_KINDS=0`, `1` or `2` plays one of the three only.
 
 mod accidents;
+mod failures;
 mod handover;
 mod starts;
 
