@@ -36,7 +36,12 @@ pub(crate) fn pair(kinds: [HostKind; 2], more: &[&str]) -> Option<Pair> {
 
 /// As [`pair`] with other lines of haresources.
 pub(crate) fn pair_with(kinds: [HostKind; 2], more: &[&str], groups: &[String]) -> Option<Pair> {
-    let pair = Pair::of(kinds, TIMES, more, groups)?;
+    pair_of(kinds, TIMES, more, groups)
+}
+
+/// As [`pair_with`] with other times.
+pub(crate) fn pair_of(kinds: [HostKind; 2], times: Times, more: &[&str], groups: &[String]) -> Option<Pair> {
+    let pair = Pair::of(kinds, times, more, groups)?;
     pair.allow(&ALWAYS);
     Some(pair)
 }
