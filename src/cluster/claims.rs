@@ -289,7 +289,7 @@ impl Cluster {
         });
         let full = message.text("rtype") == Some("full");
         let number = message.hex("seq").unwrap_or(0);
-        let stale = full && number < self.claims.peer_report;
+        let stale = number < self.claims.peer_report;
         if stale && !self.settings.faults.accept_old_sequence {
             return;
         }
@@ -301,7 +301,10 @@ impl Cluster {
         self.peer_claims(hold, number);
         match message.text("isstable") {
             Some("1") => self.peer_is_stable(true),
-            Some(_) => self.peer_is_stable(false),
+            Some(_) => {
+                self.peer_is_stable(false);
+                self.peer_is_releasing();
+            }
             None => {}
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {
@@ -447,6 +450,7 @@ impl Cluster {
             self.claims.held_at_loss = Some(self.claims.hold);
         }
         self.claims.returned_ms = None;
+        self.original_forget();
         self.take_over(ever_heard);
     }
 
@@ -510,6 +514,7 @@ impl Cluster {
         self.claims.failure_offered = ResourceSet::NONE;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
+        self.original_forget();
         self.legacy_peer_restarted();
     }
 
@@ -519,6 +524,7 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = Some(self.now.monotonic_ms);
+        self.original_returned();
         self.send_status();
     }
 }

@@ -226,6 +226,9 @@ impl Cluster {
             return;
         };
         let interval_ms = self.now.monotonic_ms - last;
+        if Some(sender) == self.peer {
+            self.original_was_silent(interval_ms);
+        }
         let name = self.nodes[sender].name.clone();
         if interval_ms > self.nodes[sender].dead_after_ms {
             let text = format!("Late heartbeat: Node {name}: interval {interval_ms} ms (> deadtime)");

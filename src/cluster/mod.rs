@@ -8,6 +8,7 @@
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `claims` | who holds which set, first acquisition, takeover |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
+//! | `original` | what only a 3.0.6 peer needs |
 //! | `lateness` | what a node does that was paused |
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
@@ -29,6 +30,7 @@ mod legacy;
 mod liveness;
 mod local;
 mod node;
+mod original;
 mod receive;
 mod sequence;
 mod shutdown;
@@ -48,6 +50,7 @@ use lateness::Lateness;
 use legacy::Legacy;
 use liveness::Liveness;
 use node::{Node, Status};
+use original::Original;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
@@ -81,6 +84,7 @@ pub struct Cluster {
     random: u64,
     liveness: Liveness,
     claims: Claims,
+    original: Original,
     lateness: Lateness,
     handover: Handover,
     shutdown: Shutdown,
@@ -127,6 +131,7 @@ impl Cluster {
             random,
             liveness: Liveness::default(),
             claims,
+            original: Original::default(),
             lateness: Lateness::default(),
             handover: Handover::default(),
             shutdown: Shutdown::default(),
@@ -197,6 +202,7 @@ impl Cluster {
         [
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
+            self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
             self.shutdown.next_timeout_ms(),
@@ -214,6 +220,7 @@ impl Cluster {
         }
         if self.settings.manage_resources && self.liveness.communication_up {
             self.decide_first_acquisition();
+            self.ask_returned_peer();
             self.resolve_conflicts();
             self.adopt_orphans();
             self.hand_over_failed();
