@@ -16,8 +16,10 @@
 //! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
+//! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
 
 pub mod event;
+pub mod fingerprint;
 pub mod settings;
 pub mod view;
 
@@ -38,6 +40,7 @@ mod status;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::{Message, Value};
@@ -68,9 +71,9 @@ const FLOW_WINDOW: u64 = 250;
 ///
 /// Feed it with [`Cluster::handle`], carry out what [`Cluster::poll_output`] hands out, and tick
 /// it at [`Cluster::next_timeout_ms`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cluster {
-    settings: ClusterSettings,
+    settings: Arc<ClusterSettings>,
     now: Now,
     outputs: VecDeque<Output>,
     /// In configuration order, this node included.
@@ -143,7 +146,7 @@ impl Cluster {
             clients_paused: false,
             believed_last: false,
             ended: false,
-            settings,
+            settings: Arc::new(settings),
         }
     }
 
