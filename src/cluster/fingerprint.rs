@@ -170,6 +170,7 @@ impl Cluster {
             random: _,
             liveness,
             claims,
+            original,
             lateness,
             handover,
             shutdown,
@@ -192,6 +193,7 @@ impl Cluster {
         history.fingerprint(into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
+        original.fingerprint(into);
         lateness.fingerprint(into);
         handover.fingerprint(into);
         shutdown.fingerprint(into);

@@ -69,8 +69,8 @@ pub(super) struct Handover {
 impl Handover {
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { step, origin, peer_newest, since_ms, until_ms } = self;
-        into.add(step);
+        let Self { step, origin, peer_newest, release_began, since_ms, until_ms } = self;
+        into.add((step, release_began));
         into.peer_number(*peer_newest);
         match step {
             Step::Idle => {}
