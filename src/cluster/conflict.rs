@@ -55,8 +55,10 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         let Some(extension) = &peer.extension else {
             // A 3.0.6 peer that came back from a partition restarts itself: keep (spec 2.13 J). One
-            // that claims what we hold without that does not hear us: let go.
-            let restarting = self.claims.returned_ms.is_some();
+            // that took over from a third node says so in the same words as one that took over from
+            // us, but has started nothing of ours: keep. One that claims what we hold without that
+            // does not hear us: let go.
+            let restarting = self.claims.returned_ms.is_some() || self.members.peer_took_for_another;
             return if restarting || self.settings.faults.ignore_one_way {
                 ResourceSet::NONE
             } else {

@@ -1,6 +1,8 @@
 //! What is known of one node and of the links on which it is heard.
 
-use crate::types::{Generation, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid};
+use crate::types::{
+    Generation, HostRecord, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid, WEIGHT_DEFAULT,
+};
 
 use super::sequence::Received;
 
@@ -105,6 +107,8 @@ pub struct Node {
     pub status_ts: u64,
     /// When its newest status came; `None` when none came since it last died.
     pub last_status_ms: Option<u64>,
+    /// When it became a member after the start of this node; `None` for one of the configuration.
+    pub added_ms: Option<u64>,
     /// How long it may be silent (`dt`, bounded).
     pub dead_after_ms: u64,
     /// The keepalive residue on which we acknowledge it, 0 to 9.
@@ -138,15 +142,22 @@ impl Node {
             status_sequence: SequenceNumber::default(),
             status_ts: 0,
             last_status_ms: None,
+            added_ms: None,
             dead_after_ms,
             ack_trigger,
             acknowledged: 0,
             heard: false,
             key_index: None,
             extension: None,
-            weight: 100,
+            weight: WEIGHT_DEFAULT,
             site: String::new(),
         }
+    }
+
+    /// What outlives a run of it.
+    pub fn record(&self) -> HostRecord {
+        let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
+        HostRecord { name, uuid, weight, site }
     }
 
     /// It counts as a live member: up or active.

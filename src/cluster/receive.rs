@@ -95,7 +95,8 @@ impl Cluster {
         let by_uuid = uuid.and_then(|uuid| self.nodes.iter().position(|node| node.uuid == Some(uuid)));
         let found = by_uuid
             .filter(|index| self.nodes[*index].name == src)
-            .or_else(|| self.nodes.iter().position(|node| node.name == src));
+            .or_else(|| self.nodes.iter().position(|node| node.name == src))
+            .or_else(|| self.admit(&src, uuid));
         if found.is_none() {
             let text = format!("process_status_message: bad node [{}] in message", escape(src.as_str()));
             self.log_limited("bad-node", LogLevel::Error, &text);
@@ -112,6 +113,9 @@ impl Cluster {
         if known.is_some_and(|known| known != uuid) {
             let text = format!("node {} changed its uuid to {uuid}", self.nodes[sender].name);
             self.log_limited("uuid", LogLevel::Info, &text);
+        }
+        if known != Some(uuid) {
+            self.hosts_changed();
         }
     }
 
@@ -266,10 +270,12 @@ impl Cluster {
             "NS_ackmsg" => self.receive_acknowledgement(sender, message),
             "NS_st" => {}
             "reqnodes" => self.receive_reqnodes(sender),
-            "repnodes" => self.receive_repnodes(sender, message),
-            "setweight" | "setsite" => self.receive_attribute(message),
+            "repnodes" => self.receive_repnodes(message),
+            "addnode" | "delnode" | "setweight" | "setsite" => self.administer(message),
+            "stonith" => self.receive_fencing_result(sender, message),
             "shutdone" => self.receive_shutdone(sender),
             _ if !self.liveness.communication_up => {}
+            _ if !self.settings.manage_resources => self.receive_without_resources(message),
             "starting" => self.receive_starting(sender),
             "resource" => self.receive_resource(sender, message),
             "ask_resources" => self.receive_ask_resources(sender, message),
@@ -308,10 +314,7 @@ impl Cluster {
         let pause_ms = self.settings.max_rexmit_delay_ms.saturating_sub(10);
         for number in first..=last {
             match self.history.resend(number, acknowledged, self.now.monotonic_ms, pause_ms) {
-                Resend::Message(message) => {
-                    let key_index = self.signing_key();
-                    self.outputs.push_back(Output::Send { message, key_index });
-                }
+                Resend::Message(message) => self.hand_to_media(message),
                 Resend::Nothing => {}
                 Resend::Gone(reason) => self.send_nak(sender, number, reason),
                 Resend::NeverSent => {
@@ -374,20 +377,6 @@ impl Cluster {
         self.watch_flow();
     }
 
-    fn receive_attribute(&mut self, message: &Message) {
-        let Some(index) =
-            message.text("node").and_then(|name| self.nodes.iter().position(|n| n.name.as_str() == name))
-        else {
-            return;
-        };
-        if let Some(weight) = message.decimal("weight") {
-            self.nodes[index].weight = weight;
-        }
-        if let Some(site) = message.text("site") {
-            self.nodes[index].site = site.chars().filter(|c| !c.is_control()).take(64).collect();
-        }
-    }
-
     /// A status with a higher generation: the node's daemon started anew.
     fn node_restarted(&mut self, sender: usize, generation: Generation) {
         if self.nodes[sender].generation.0 > 0 {
@@ -406,6 +395,7 @@ impl Cluster {
         }
         node.last_status_ms = None;
         if Some(sender) == self.peer {
+            self.members.peer_took_for_another = false;
             self.peer_restarted();
         }
     }

@@ -5,8 +5,8 @@ use super::apply::{Word, LOGD_DISABLED};
 use super::diagnostic::{Place, Severity};
 use super::directive::DIRECTIVES;
 use super::ha_cf::Reader;
-use super::settings::AutoFailback;
-use crate::types::LogLevel;
+use super::settings::{AutoFailback, AutoJoin};
+use crate::types::{LogLevel, NodeName};
 
 /// Port of heartbeats when `/etc/services` has no `ha-cluster` (messaging spec 5.2).
 pub(super) const UDP_PORT_DEFAULT: u16 = 694;
@@ -24,7 +24,6 @@ pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     check_times(reader);
     check_failback(reader);
     check_log(reader);
-    check_autojoin(reader);
     record_derived(reader);
 }
 
@@ -64,6 +63,13 @@ fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
     }
     if reader.draft.settings.nodes.iter().any(|node| node.as_str() == node_name) {
         return;
+    }
+    if reader.draft.settings.auto_join == AutoJoin::Any {
+        if let Some(node) = NodeName::new(node_name) {
+            reader.log(LogLevel::Notice, format!("Current node [{node}] added to configuration."));
+            reader.draft.settings.nodes.push(node);
+            return;
+        }
     }
     reader.log(LogLevel::Error, format!("Current node [{node_name}] not in configuration!"));
     reader.log(
@@ -171,17 +177,6 @@ fn check_log(reader: &mut Reader<'_>) {
         let help = "add a line such as: logfacility daemon".to_owned();
         reader.remark(Severity::Warning, Place::file(), message, help);
     }
-}
-
-fn check_autojoin(reader: &mut Reader<'_>) {
-    if !reader.draft.autojoin {
-        return;
-    }
-    reader.log(LogLevel::Error, "R1 style resource management conflicts with  autojoin set");
-    reader.log(LogLevel::Error, "You need either unset autojoin or enable crm");
-    let place = place_of(reader, "autojoin");
-    let message = "nodes cannot join by themselves: haresources knows exactly two nodes".to_owned();
-    reader.remark(Severity::Error, place, message, "take the line out and name both nodes".into());
 }
 
 /// Values the original works out and exports like those that were typed (messaging spec 5.2).

@@ -8,7 +8,7 @@ use std::io;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
@@ -27,6 +27,7 @@ use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
 use super::groups::Groups;
+use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::reload::{Change, Reload};
@@ -39,6 +40,8 @@ const PENDING_MAX: usize = 1000;
 const LATE_MS: u64 = 5;
 /// The `debug` level that shows packets and timers.
 const DEBUG_PACKETS: u8 = 4;
+/// Longest wait at the end for the lists of nodes to be on disk.
+const HOST_CACHE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -56,6 +59,8 @@ pub struct Plan {
     pub uuid: Uuid,
     /// `false` with `-M`.
     pub manage_resources: bool,
+    /// Who may join, and who is known from earlier.
+    pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
     /// `-f`: an interrupt from the terminal is a graceful stop.
@@ -72,6 +77,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(reason)
     })
 }
@@ -112,6 +118,7 @@ struct Driver {
     server: Server,
     children: Children,
     groups: Groups,
+    host_cache: HostCache,
     parameters: Parameters,
     keys: AuthKeys,
     format: WireFormat,
@@ -147,6 +154,7 @@ impl Driver {
             media,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
+            host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -154,7 +162,7 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout),
+            reload: Reload::new(&plan.layout, plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             foreground: plan.foreground,
@@ -373,6 +381,7 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
+            Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {}
             Output::Exit(reason) => self.exit = Some(reason),
         }
@@ -388,6 +397,8 @@ impl Driver {
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        // A key that the file no longer has cannot be used, whoever else still does.
+        let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
@@ -439,7 +450,9 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        manage_resources: plan.manage_resources,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,

@@ -7,6 +7,7 @@ pub mod copies;
 pub mod driver;
 pub mod environment;
 pub mod groups;
+pub mod host_cache;
 pub mod identity;
 pub mod layout;
 pub mod packets;

@@ -82,7 +82,8 @@ fn ask(verb: Verb, word: &str, socket: &Path, fifo: &Path) -> Result<(), String>
         (Some("OK"), _) => Ok(()),
         (_, Some(reason)) => Err(format!("heartbeat refuses {command} [{word}]: {reason}")),
         // no reason given: an original daemon, which does not know the request
-        (_, None) => write_fifo(fifo, &fifo_message(verb, word)),
+        (_, None) => write_fifo(fifo, &fifo_message(verb, word))
+            .map_err(|why| format!("{why}; no resources were moved")),
     }
 }
 
@@ -96,9 +97,10 @@ fn fifo_message(verb: Verb, word: &str) -> Message {
     }
 }
 
-/// Writes in one piece (shorter than PIPE_BUF) and never waits for a reader.
-fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
-    let fail = |what: &str| Err(format!("{}: {what}; no resources were moved", path.display()));
+/// Writes in one piece (shorter than PIPE_BUF) and never waits for a reader. The error says why
+/// nothing of use was written.
+pub(super) fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
+    let fail = |what: &str| Err(format!("{}: {what}", path.display()));
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let mut fifo = match OpenOptions::new().write(true).custom_flags(flags.bits()).open(path) {
         Ok(fifo) => fifo,
