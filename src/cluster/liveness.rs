@@ -67,6 +67,7 @@ impl Cluster {
         deaths
             .chain(links)
             .chain(requests)
+            .chain((0..self.nodes.len()).filter_map(|index| self.patience_ends_ms(index)))
             .chain(self.liveness.reqnodes_retry_ms)
             .chain(self.joining_ends_ms())
             .chain([self.liveness.next_beat_ms])
@@ -87,6 +88,7 @@ impl Cluster {
                 self.ask_for_missing(index);
             }
         }
+        self.end_of_patience();
         for index in 0..self.nodes.len() {
             if self.death_ms(index).is_some_and(|due| now_ms >= due) {
                 self.mark_dead(index);
@@ -277,6 +279,7 @@ impl Cluster {
         node.status = Status::Dead;
         node.last_status_ms = None;
         node.received.reset();
+        node.held.clear();
         node.acknowledged = 0;
         let ever_heard = std::mem::take(&mut node.heard);
         for position in 0..self.nodes[index].links.len() {

@@ -4,7 +4,7 @@ use crate::types::{
     Generation, HostRecord, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid, WEIGHT_DEFAULT,
 };
 
-use super::sequence::Received;
+use super::sequence::{HeldBack, Received};
 
 /// Longest status text kept; the original's buffer holds 32 (messaging spec 1.6).
 pub const STATUS_MAX_BYTES: usize = 31;
@@ -101,6 +101,8 @@ pub struct Node {
     pub generation: Generation,
     /// Sequence tracking in this generation.
     pub received: Received,
+    /// Its messages that wait for older ones.
+    pub held: HeldBack,
     /// Sequence number of its newest status.
     pub status_sequence: SequenceNumber,
     /// `ts` of its newest status.
@@ -139,6 +141,7 @@ impl Node {
             links,
             generation: Generation::default(),
             received: Received::default(),
+            held: HeldBack::default(),
             status_sequence: SequenceNumber::default(),
             status_ts: 0,
             last_status_ms: None,

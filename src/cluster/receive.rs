@@ -9,6 +9,9 @@ use super::sequence::{Arrival, Resend, REQUEST_MAX};
 use super::text::escape;
 use super::Cluster;
 
+/// A message waits for older ones at least as long as these are asked for so many times.
+const ORDER_REQUESTS: u64 = 4;
+
 /// What to do with a packet after its numbers were looked at.
 enum Verdict {
     /// Act on it.
@@ -45,6 +48,7 @@ impl Cluster {
             Verdict::Keep | Verdict::Duplicate => {}
             Verdict::NotForUs => {
                 self.nodes[sender].heard = true;
+                self.deliver_held(sender);
                 return;
             }
             Verdict::Repeated => {
@@ -62,8 +66,68 @@ impl Cluster {
         self.nodes[sender].key_index = Some(key_index);
         self.link_alive(sender, link);
         if matches!(verdict, Verdict::Keep) {
-            self.dispatch(sender, message);
+            self.in_order(sender, message);
             self.check_communication_up();
+        }
+    }
+
+    // ---- order ---------------------------------------------------------------------------
+
+    /// Acts on a message now, or when what was sent before it has come (3.0.6 acts at once, and may
+    /// see the end of a handover before its result). Beats and node lists are true in any order.
+    fn in_order(&mut self, sender: usize, message: &Message) {
+        let any_order =
+            matches!(message.kind(), "status" | "reqnodes" | "repnodes") || message.kind().starts_with("NS_");
+        let number = message.hex("seq").unwrap_or(0);
+        let now_ms = self.now.monotonic_ms;
+        let node = &mut self.nodes[sender];
+        let early = node.received.complete_up_to().is_some_and(|up_to| number > up_to);
+        if any_order || !early || !node.held.hold(number, message.clone(), now_ms) {
+            let name = node.name.clone();
+            self.dispatch(sender, message);
+            // Node lists may have changed.
+            if let Some(sender) = self.nodes.iter().position(|node| node.name == name) {
+                self.deliver_held(sender);
+            }
+        }
+    }
+
+    /// Acts on messages before which nothing is missing any more.
+    fn deliver_held(&mut self, sender: usize) {
+        let name = self.nodes[sender].name.clone();
+        while let Some(sender) = self.nodes.iter().position(|node| node.name == name) {
+            let node = &mut self.nodes[sender];
+            let Some(message) = node.held.take_next(node.received.complete_up_to()) else {
+                return;
+            };
+            self.dispatch(sender, &message);
+        }
+    }
+
+    /// When messages of a node are acted on although older ones are still missing.
+    pub(super) fn patience_ends_ms(&self, index: usize) -> Option<u64> {
+        let node = &self.nodes[index];
+        let patience_ms = node.dead_after_ms.max(ORDER_REQUESTS * self.settings.max_rexmit_delay_ms);
+        node.held.since_ms().map(|since| since + patience_ms)
+    }
+
+    /// What was asked for so often will not come: better late and out of order than never.
+    pub(super) fn end_of_patience(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let late = |cluster: &Self, index: usize| {
+            cluster.patience_ends_ms(index).is_some_and(|end_ms| now_ms >= end_ms)
+        };
+        let names: Vec<NodeName> = (0..self.nodes.len())
+            .filter(|index| late(self, *index))
+            .map(|index| self.nodes[index].name.clone())
+            .collect();
+        for name in names {
+            while let Some(index) = self.nodes.iter().position(|node| node.name == name) {
+                let Some(message) = self.nodes[index].held.take_next(None) else {
+                    break;
+                };
+                self.dispatch(index, &message);
+            }
         }
     }
 
@@ -386,6 +450,7 @@ impl Cluster {
         let node = &mut self.nodes[sender];
         node.generation = generation;
         node.received.reset();
+        node.held.clear();
         node.status_sequence = SequenceNumber(0);
         node.status_ts = 0;
         node.acknowledged = 0;
