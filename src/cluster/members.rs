@@ -119,9 +119,8 @@ impl Cluster {
             return;
         }
         let node = self.nodes.remove(index);
-        let moved = |other: usize| if other > index { other - 1 } else { other };
-        self.me = moved(self.me);
-        self.peer = self.peer.filter(|peer| *peer != index).map(moved);
+        self.me -= usize::from(self.me > index);
+        self.peer = self.peer.filter(|peer| *peer != index).map(|peer| peer - usize::from(peer > index));
         if self.peer.is_none() && !self.settings.manage_resources {
             self.peer = (0..self.nodes.len()).rev().find(|other| *other != self.me);
         }
@@ -342,3 +341,6 @@ fn adding(name: &str) -> String {
 fn removing(name: &str) -> String {
     format!("Removing node [{name}] from configuration.")
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,12 +143,9 @@ impl Checker<'_> {
 
     fn nodes(&mut self, report: &HaCfReport) {
         let place = place_of(report, "node");
-        match report.settings.nodes.len() {
-            1 => {
-                let message = "there is only one node: nobody can take over".to_owned();
-                self.add(Severity::Warning, HA_CF, place, message, "name both nodes");
-            }
-            _ => {}
+        if report.settings.nodes.len() == 1 {
+            let message = "there is only one node: nobody can take over".to_owned();
+            self.add(Severity::Warning, HA_CF, place, message, "name both nodes");
         }
     }
 
