@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use ha_core::demo::host::{Host, DAEMON, LOG};
+use ha_core::demo::host::{Host, DAEMON, DAEMON_OUTPUT, LOG};
 use ha_core::demo::world::{HostKind, World, SERVICE_ADDRESS};
 
+use ha_core::wire::decode_datagram;
+
 use crate::common::{self, wait_for};
+use crate::pair::long;
+use crate::stranger;
 
 /// Longest wait for a condition; most take a second or two, a cold start of the original ten.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -13,10 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const HA_CF: &str = "/etc/ha.d/ha.cf";
 const KEEPALIVE_MS: u64 = 100;
 const DEAD_TIME_MS: u64 = 1500;
-
-fn long() -> bool {
-    std::env::var_os("HA_LONG").is_some_and(|value| value == "1")
-}
 
 /// A configured pair: node1 is ours, node2 the original. `more` are lines of ha.cf.
 fn mixed_pair(more: &[&str]) -> Option<World> {
@@ -50,6 +50,14 @@ fn cl_status(host: &Host, arguments: &[&str]) -> String {
 fn all_active(world: &World, names: &[&str]) -> bool {
     let on = world.hosts().iter().filter(|host| host.is_on());
     on.into_iter().all(|host| names.iter().all(|name| cl_status(host, &["nodestatus", name]) == "active"))
+}
+
+/// What the host lists as nodes, sorted.
+fn listed(host: &Host) -> String {
+    let text = cl_status(host, &["listnodes"]);
+    let mut names: Vec<&str> = text.lines().collect();
+    names.sort_unstable();
+    names.join(" ")
 }
 
 fn log(host: &Host) -> String {
@@ -133,11 +141,6 @@ fn weights_and_sites(world: &World, ours: &Host, original: &Host) {
 /// A node that nobody ever hears is added and deleted. The original then claims everything; what
 /// ours serves stays.
 fn members(world: &World, ours: &Host, original: &Host) {
-    let listed = |host: &Host| {
-        let mut names: Vec<String> = cl_status(host, &["listnodes"]).lines().map(str::to_owned).collect();
-        names.sort_unstable();
-        names.join(" ")
-    };
     command(original, "hb_addnode", &["Node9"]);
     for host in [ours, original] {
         wait_for(world, "node9 a member", PATIENCE, || {
@@ -218,5 +221,183 @@ fn thirty_percent_loss_on_both_sides_harms_nothing() {
         for bad in ["is dead", "Irretrievably lost packet", "Cannot rexmit pkt", "ERROR: Both machines"] {
             assert!(!log.contains(bad), "{bad}\n{}", common::logs(&world));
         }
+    }
+}
+
+// ---- more than two nodes, and none that has resources ----------------------------------------
+
+/// Three hosts, node2 being the original, each with its own ha.cf and nothing in haresources.
+fn three(ha_cf: impl Fn(&World, &Host) -> String) -> Option<World> {
+    let kinds = [("node1", HostKind::Ours), ("node2", HostKind::Original), ("node3", HostKind::Ours)];
+    let world = match World::new(common::binary(), &kinds) {
+        Ok(world) => world,
+        Err(reason) => {
+            common::skip::skip_without_privilege(&reason.to_string());
+            return None;
+        }
+    };
+    world.configure("", "").expect("configure");
+    for host in world.hosts() {
+        host.write_file(HA_CF, &ha_cf(&world, host)).expect("write");
+    }
+    Some(world)
+}
+
+fn without_nodes(world: &World, more: &[&str]) -> String {
+    let text = world.ha_cf(KEEPALIVE_MS, DEAD_TIME_MS, more);
+    text.lines().filter(|line| !line.starts_with("node ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// `heartbeat -M`: no resources are managed.
+fn start_without_resources(host: &Host) {
+    if host.kind() == HostKind::Ours {
+        host.spawn(&[DAEMON, "-f", "-M"], DAEMON_OUTPUT).expect("it starts");
+    } else {
+        assert_eq!(host.run(&[DAEMON, "-M"]).expect("it runs").code, Some(0));
+    }
+}
+
+#[test]
+fn three_nodes_without_groups_are_members() {
+    let Some(world) = three(|world, _| world.ha_cf(KEEPALIVE_MS, DEAD_TIME_MS, &["auto_failback off"]))
+    else {
+        return;
+    };
+    let names = ["node1", "node2", "node3"];
+    for host in world.hosts() {
+        host.start_daemon().expect("daemon starts");
+    }
+    wait_for(&world, "three active nodes", PATIENCE, || all_active(&world, &names));
+    let [_, original, _] = world.hosts() else { panic!("three hosts") };
+    wait_for(&world, "the original at rest", PATIENCE, || {
+        !["", "transition"].contains(&cl_status(original, &["rscstatus"]).as_str())
+    });
+    for host in world.hosts() {
+        assert_eq!(listed(host), "node1 node2 node3");
+    }
+    world.crash("node3").expect("crash");
+    for host in &world.hosts()[..2] {
+        wait_for(&world, "node3 dead", PATIENCE, || cl_status(host, &["nodestatus", "node3"]) == "dead");
+    }
+    world.boot("node3").expect("boot");
+    world.hosts()[2].start_daemon().expect("daemon starts");
+    wait_for(&world, "three active nodes again", PATIENCE, || all_active(&world, &names));
+}
+
+#[test]
+fn nodes_join_by_themselves_and_are_kept() {
+    let Some(world) = three(|world, host| {
+        without_nodes(world, &["autojoin any", "auto_failback off"]) + &format!("node {}\n", host.name())
+    }) else {
+        return;
+    };
+    let [first, original, third] = world.hosts() else { panic!("three hosts") };
+    for host in world.hosts() {
+        start_without_resources(host);
+    }
+    wait_for(&world, "three members", PATIENCE, || {
+        world.hosts().iter().all(|host| listed(host) == "node1 node2 node3")
+            && all_active(&world, &["node1", "node2", "node3"])
+    });
+    wait_for(&world, "the same hosts kept", PATIENCE, || {
+        let kept = hosts_kept(first, "hostcache");
+        kept.len() == 3 && kept == hosts_kept(original, "hostcache")
+    });
+    // The original may write later changes only at its next start.
+    command(original, "hb_setweight", &["node1", "7"]);
+    command(original, "hb_setsite", &["node1", "east"]);
+    wait_for(&world, "weight and site kept", PATIENCE, || {
+        let kept = hosts_kept(first, "hostcache");
+        kept.len() == 3 && kept[0].ends_with("\t7\teast")
+    });
+
+    world.crash("node3").expect("crash");
+    for host in [first, original] {
+        wait_for(&world, "node3 dead", PATIENCE, || cl_status(host, &["nodestatus", "node3"]) == "dead");
+    }
+    command(original, "hb_delnode", &["node3"]);
+    for host in [first, original] {
+        wait_for(&world, "node3 deleted", PATIENCE, || listed(host) == "node1 node2");
+    }
+    wait_for(&world, "the same nodes deleted", PATIENCE, || {
+        let deleted = hosts_kept(first, "delhostcache");
+        deleted.len() == 1 && deleted == hosts_kept(original, "delhostcache")
+    });
+
+    // Alone, it knows the others from its file.
+    for host in [first, original] {
+        host.stop_daemon().expect("stop");
+    }
+    start_without_resources(first);
+    wait_for(&world, "members of the file", PATIENCE, || {
+        listed(first) == "node1 node2" && cl_status(first, &["nodeweight", "node1"]) == "7"
+    });
+    world.boot("node3").expect("boot");
+    start_without_resources(third);
+    wait_for(&world, "node3 is back", PATIENCE, || cl_status(first, &["nodestatus", "node3"]) == "active");
+}
+
+/// The lines of one of the two files, sorted.
+fn hosts_kept(host: &Host, file: &str) -> Vec<String> {
+    let text = host.read_file(&format!("/var/lib/heartbeat/{file}")).unwrap_or_default();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+// ---- long messages ---------------------------------------------------------------------------
+
+/// Names of nodes that are never there; their list is longer than the threshold.
+fn absent_nodes() -> Vec<String> {
+    (10..40).map(|number| format!("an-absent-node-with-quite-a-long-name-{number}")).collect()
+}
+
+#[test]
+fn long_messages_are_compressed_both_ways() {
+    for modules in [["zlib", "bz2"], ["bz2", "zlib"], ["zlib", "zlib"], ["bz2", "bz2"]] {
+        let kinds = [("node1", HostKind::Ours), ("node2", HostKind::Original), ("stranger", HostKind::Ours)];
+        let world = match World::new(common::binary(), &kinds) {
+            Ok(world) => world,
+            Err(reason) => return common::skip::skip_without_privilege(&reason.to_string()),
+        };
+        compressed_lists(&world, modules);
+    }
+}
+
+/// A node that starts asks for the list of nodes: what it then lists came compressed.
+fn compressed_lists(world: &World, modules: [&str; 2]) {
+    let absent: String = absent_nodes().iter().map(|name| format!("node {name}\n")).collect();
+    let ha_cf = |module: &str| {
+        let module = format!("compression {module}");
+        let lines = ["traditional_compression on", "compression_threshold 1", &module, "auto_failback off"];
+        without_nodes(world, &lines) + "node node1\nnode node2\n"
+    };
+    world.configure("", "").expect("configure");
+    let [ours, original, _] = world.hosts() else { panic!("three hosts") };
+    ours.write_file(HA_CF, &(ha_cf(modules[0]) + &absent)).expect("write");
+    original.write_file(HA_CF, &ha_cf(modules[1])).expect("write");
+    stranger::record(world, 694);
+
+    let all = 2 + absent_nodes().len();
+    let knows_all = |host: &Host| listed(host).split(' ').count() == all;
+    start_without_resources(ours);
+    wait_for(world, "ours alone", PATIENCE, || knows_all(ours));
+    start_without_resources(original);
+    wait_for(world, "the list of ours read", PATIENCE, || knows_all(original));
+    ours.stop_daemon().expect("stop");
+    ours.write_file(HA_CF, &ha_cf(modules[0])).expect("write");
+    start_without_resources(ours);
+    wait_for(world, "the original's list read", PATIENCE, || knows_all(ours));
+
+    let keys = stranger::keys("demonstration");
+    let packets = stranger::recorded(world);
+    // The original packs with the module that it last unpacked, whatever its ha.cf says.
+    for sender in ["node1", "node2"] {
+        let compressed =
+            packets.iter().filter_map(|bytes| decode_datagram(bytes, &keys).ok()).any(|packet| {
+                let from = packet.message.text("src") == Some(sender);
+                from && packet.compressor.is_some_and(|compressor| compressor.as_str() == modules[0])
+            });
+        assert!(compressed, "{modules:?}: {sender}\n{}", common::logs(world));
     }
 }
