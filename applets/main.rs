@@ -1,8 +1,10 @@
 //! The `ha` binary: dispatch to applets by `argv[0]`, else by the first argument.
 
+mod addnode;
 mod applet;
 mod check;
 mod cl_status;
+mod delnode;
 mod demo;
 mod ha_logd;
 mod ha_logger;
@@ -25,8 +27,10 @@ use applet::Applet;
 
 /// THE TABLE of applets. Dispatch, `--list`, `--install`, help and completions come from it.
 const APPLETS: &[Applet] = &[
+    addnode::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    delnode::APPLET,
     demo::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,

@@ -169,6 +169,7 @@ impl Cluster {
             load: _,
             random: _,
             liveness,
+            members,
             claims,
             original,
             lateness,
@@ -193,6 +194,7 @@ impl Cluster {
         history.fingerprint(into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
+        members.fingerprint(into);
         original.fingerprint(into);
         lateness.fingerprint(into);
         handover.fingerprint(into);

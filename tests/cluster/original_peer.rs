@@ -54,6 +54,7 @@ impl Play {
             resume: None,
             random_seed: 7,
             faults: Faults::default(),
+            membership: Default::default(),
         };
         let mut play = Self {
             ours: Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 }),

@@ -388,6 +388,7 @@ impl World {
             resume: this.resume.take(),
             random_seed: 7,
             faults: self.config.faults,
+            membership: Default::default(),
         }
     }
 

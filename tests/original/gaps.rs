@@ -64,8 +64,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "ha_logger",
     // scripts around the daemon
     "ha_propagate",
-    "hb_addnode",
-    "hb_delnode",
     "hb_setsite",
     "hb_setweight",
     "ipfail",
