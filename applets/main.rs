@@ -7,7 +7,9 @@ mod demo;
 mod harc;
 mod heartbeat;
 mod ip_addr;
+mod ipfail;
 mod multicall;
+mod pingd;
 mod resource_manager;
 mod send_arp;
 mod standby;
@@ -24,6 +26,8 @@ const APPLETS: &[Applet] = &[
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
+    ipfail::APPLET,
+    pingd::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
     standby::APPLET,

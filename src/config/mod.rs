@@ -36,7 +36,7 @@ use crate::types::{AuthKeys, LogLevel, NodeName};
 
 pub use self::apply::NODES_MAX;
 pub use self::medium::MEDIA_MAX;
-pub use self::value::syslog_facility;
+pub use self::value::{boolean, syslog_facility};
 
 /// A line for the log, without date and process.
 pub type LogLine = (LogLevel, String);

@@ -15,7 +15,7 @@ pub(super) struct Parsed<T> {
 pub(super) const TIME_MAX_MS: u64 = 10 * 365 * 86_400_000;
 
 /// true, on, yes, y, 1 or false, off, no, n, 0, in any case.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub fn boolean(text: &str) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(&["true", "on", "yes", "y", "1"]) {
         Some(true)

@@ -6,14 +6,17 @@
 //!   queue and a thread of its own afterwards.
 //! - [`backend`]: the `log` crate's macros end in the same places.
 //! - [`limit`]: how often a kind of line may appear.
+//! - [`environment`]: where a program that the daemon started logs.
 
 pub mod backend;
+pub mod environment;
 pub mod limit;
 pub mod line;
 pub mod sinks;
 pub mod writer;
 
 pub use backend::{set_debug_level, stderr_logger};
+pub use environment::targets_from_environment;
 pub use limit::{RateLimit, Verdict};
 pub use sinks::{host_name, LogTargets};
 pub use writer::Logger;
