@@ -12,6 +12,7 @@ mod ipfail;
 mod logging;
 mod media;
 mod messages;
+mod pair;
 mod scripts;
 mod transitions;
 mod upgrade;
