@@ -109,7 +109,10 @@ impl Decider {
         let nodes = |nodes| Needs { nodes, holding: false };
         match event {
             Event::Started => nodes(true),
-            Event::NodeStatus { status, .. } => nodes(status == "dead" || status == "ping"),
+            Event::NodeStatus { status, .. } if status == "ping" => {
+                Needs { nodes: true, holding: self.settings.auto_failback }
+            }
+            Event::NodeStatus { status, .. } => nodes(status == "dead"),
             Event::LinkStatus { status, .. } => {
                 nodes(status == "dead" || self.settings.dampening_ms.is_some())
             }
@@ -122,7 +125,7 @@ impl Decider {
                 let holding = due(self.wait.as_ref().map(|wait| wait.due_ms)) || due(self.recheck_due_ms);
                 let changed = due(self.changed.map(|(_, due_ms)| due_ms));
                 let count = due(self.settle_due_ms) || due(self.announce_due_ms) || due(self.recheck_due_ms);
-                Needs { nodes: count || changed, holding }
+                Needs { nodes: count || changed, holding: holding || changed }
             }
         }
     }
@@ -170,7 +173,7 @@ impl Decider {
             self.info("A ping node just came up.");
             let Some(count) = self.count(now_ms, facts) else { return };
             if self.settings.dampening_ms.is_none() {
-                self.announce(now_ms, count);
+                self.announce(now_ms, count, facts.holding);
             }
         }
     }
@@ -206,9 +209,11 @@ impl Decider {
         }
     }
 
-    /// Ping nodes came back. Where that may bring resources back here, it is told when it lasts.
-    fn announce(&mut self, now_ms: u64, count: usize) {
-        let urgent = self.wait.is_some() || self.settle_due_ms.is_some() || self.recheck_due_ms.is_some();
+    /// Ping nodes came back. Where that may bring resources back here, it is told when it lasts; where
+    /// it may keep them here, at once.
+    fn announce(&mut self, now_ms: u64, count: usize, holding: Option<Holding>) {
+        let giving_up = self.wait.is_some() || self.settle_due_ms.is_some();
+        let urgent = giving_up && holding != Some(Holding::None);
         let hold_ms = self.calm.wait_ms().filter(|_| self.settings.auto_failback && !urgent);
         match hold_ms {
             None => self.send_count(count),
@@ -410,7 +415,7 @@ impl Decider {
             self.steady = seen;
             self.out.push(Effect::Steady(seen));
             if rises {
-                self.announce(now_ms, seen);
+                self.announce(now_ms, seen, facts.holding);
             } else {
                 self.announce_due_ms = None;
                 self.send_count(seen);

@@ -222,3 +222,48 @@ fn failed(logger: &Logger, text: &str, reason: &str, exit_code: u8) -> u8 {
 pub(super) fn lost(logger: &Logger, text: &str, error: &ClientError) -> u8 {
     failed(logger, text, &error.to_string(), EXIT_CONNECTION_LOST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(rows: &[(&str, &str, &str)]) -> Vec<ListedNode> {
+        let node = |(name, kind, status): &(&str, &str, &str)| ListedNode {
+            name: (*name).to_owned(),
+            kind: (*kind).to_owned(),
+            status: (*status).to_owned(),
+        };
+        rows.iter().map(node).collect()
+    }
+
+    #[test]
+    fn peer_is_the_first_other_node_of_the_file() {
+        let nodes = [
+            ("gw", "ping", "ping"),
+            ("zeta", "normal", "dead"),
+            ("beta", "normal", "active"),
+            ("alpha", "normal", "active"),
+        ];
+        let of = |node: &str| facts_of(&list(&nodes), &Program::default(), node).peer;
+        assert_eq!(of("zeta").as_deref(), Some("beta"));
+        assert_eq!(of("beta").as_deref(), Some("zeta"));
+        assert_eq!(of("alpha").as_deref(), Some("zeta"));
+        assert_eq!(facts_of(&list(&nodes[..2]), &Program::default(), "zeta").peer, None);
+    }
+
+    #[test]
+    fn only_ping_nodes_that_answer_and_are_wanted_count() {
+        let nodes = list(&[
+            ("a", "normal", "ping"),
+            ("gw1", "ping", "ping"),
+            ("gw2", "ping", "dead"),
+            ("group", "ping", "ping"),
+        ]);
+        let reachable = |hosts: &[&str]| {
+            let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+            facts_of(&nodes, &Program { hosts, ..Program::default() }, "a").reachable.unwrap()
+        };
+        assert_eq!(reachable(&[]), ["gw1", "group"]);
+        assert_eq!(reachable(&["group", "gw2"]), ["group"]);
+    }
+}
