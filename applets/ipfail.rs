@@ -1,7 +1,6 @@
 //! Move resources to the node that reaches more ping nodes
 
-use std::path::Path;
-
+use ha_core::config::below_root;
 use ha_core::ipc::SOCKET_PATH;
 use ha_core::ipfail::{self, Program};
 use ha_core::log::{targets_from_environment, Logger};
@@ -22,5 +21,5 @@ fn definition() -> clap::Command {
 
 fn run(_: &Invocation) -> u8 {
     let targets = targets_from_environment("ipfail", |name| std::env::var(name).ok());
-    ipfail::run(&Program::default(), Path::new(SOCKET_PATH), &Logger::direct(targets))
+    ipfail::run(&Program::default(), &below_root(SOCKET_PATH), &Logger::direct(targets))
 }

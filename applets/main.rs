@@ -4,6 +4,8 @@ mod applet;
 mod check;
 mod cl_status;
 mod demo;
+mod ha_logd;
+mod ha_logger;
 mod harc;
 mod heartbeat;
 mod ip_addr;
@@ -23,6 +25,8 @@ const APPLETS: &[Applet] = &[
     check::APPLET,
     cl_status::APPLET,
     demo::APPLET,
+    ha_logd::APPLET,
+    ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
@@ -36,5 +40,8 @@ const APPLETS: &[Applet] = &[
 ];
 
 fn main() {
+    // What an old configuration asks for by a path that is gone runs from here.
+    let names = APPLETS.iter().flat_map(|applet| applet.names.iter().copied());
+    ha_core::config::host::announce_applets(names.collect());
     std::process::exit(i32::from(multicall::run(APPLETS, std::env::args_os())));
 }

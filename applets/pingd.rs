@@ -1,7 +1,6 @@
 //! ipfail with a dampening time and the options of pingd
 
-use std::path::Path;
-
+use ha_core::config::below_root;
 use ha_core::ipc::SOCKET_PATH;
 use ha_core::ipfail::pingd;
 use ha_core::log::targets_from_environment;
@@ -32,5 +31,5 @@ fn definition() -> clap::Command {
 
 fn run(invocation: &Invocation) -> u8 {
     let targets = targets_from_environment("pingd", |name| std::env::var(name).ok());
-    pingd::main(&invocation.words(), Path::new(SOCKET_PATH), targets)
+    pingd::main(&invocation.words(), &below_root(SOCKET_PATH), targets)
 }

@@ -171,6 +171,11 @@ impl Cluster {
         self.believed_last
     }
 
+    /// Communication is up: the resource protocol runs, and programs beside the daemon may start.
+    pub fn communication_up(&self) -> bool {
+        self.liveness.communication_up
+    }
+
     /// The next effect to carry out, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -258,6 +263,12 @@ impl Cluster {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);
         }
         let key_index = self.signing_key();
+        let own_copy = sequenced && self.is_to_us(&message);
+        if own_copy {
+            // What this node says of its own status it has acted on already (messaging spec 7.4).
+            let unchanged = message.kind() == "status";
+            self.outputs.push_back(Output::Deliver { message: message.clone(), unchanged });
+        }
         self.outputs.push_back(Output::Send { message, key_index });
         self.watch_flow();
     }

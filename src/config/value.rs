@@ -47,6 +47,11 @@ pub(super) fn time_ms(text: &str) -> Option<Parsed<u64>> {
     (ms.is_finite() && ms <= TIME_MAX_MS as f64).then_some(Parsed { value: ms as u64, exact })
 }
 
+/// A time of ha.cf in milliseconds, where nothing need be said of words behind the unit.
+pub fn milliseconds(text: &str) -> Option<u64> {
+    time_ms(text).map(|parsed| parsed.value)
+}
+
 /// A whole number as C reads it: optional sign, digits, the rest left over. `None` when there is
 /// no digit or the number does not fit.
 pub(super) fn integer(text: &str) -> Option<Parsed<i64>> {

@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod children;
+mod clients;
 pub mod command_line;
 pub mod copies;
 pub mod driver;
@@ -9,7 +10,10 @@ pub mod environment;
 pub mod groups;
 pub mod identity;
 pub mod layout;
+pub mod logd;
 pub mod packets;
 pub mod process;
 pub mod reload;
+pub mod respawn;
 pub mod start;
+pub mod watchdog;

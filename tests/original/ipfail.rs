@@ -56,9 +56,9 @@ impl Gateway {
     /// Waits until each node sees the other one's program and the gateway.
     #[track_caller]
     fn both_compare(&self) {
-        for node in 0..2 {
+        for (node, on) in NODES.iter().enumerate() {
             for of in NODES {
-                self.wait(&format!("ipfail of {of} seen by {}", NODES[node]), || {
+                self.wait(&format!("ipfail of {of} seen by {on}"), || {
                     self.cl_status(node, &["clientstatus", of, "ipfail", "2000"]) == "online"
                 });
             }
