@@ -68,7 +68,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "hb_delnode",
     "hb_setsite",
     "hb_setweight",
-    "ipfail",
     "mach_down",
     "req_resource",
 ];
