@@ -6,6 +6,7 @@
 //! | `receive` | what a packet is worth, where it goes |
 //! | `sequence` | order, gaps, retransmission |
 //! | `liveness` | beats, deaths, links, when communication is up |
+//! | `ping` | whether ping nodes answer |
 //! | `claims` | who holds which set, first acquisition, takeover |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
 //! | `lateness` | what a node does that was paused |
@@ -27,6 +28,7 @@ mod lateness;
 mod legacy;
 mod liveness;
 mod node;
+mod ping;
 mod receive;
 mod sequence;
 mod shutdown;
@@ -46,6 +48,7 @@ use lateness::Lateness;
 use legacy::Legacy;
 use liveness::Liveness;
 use node::{Node, Status};
+use ping::PingNode;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
@@ -74,6 +77,7 @@ pub struct Cluster {
     me: usize,
     /// Index of the one other node; `None` in a cluster of one.
     peer: Option<usize>,
+    pings: Vec<PingNode>,
     history: History,
     load: String,
     random: u64,
@@ -113,6 +117,7 @@ impl Cluster {
             .collect();
         let me = settings.nodes.iter().position(|name| *name == settings.local).unwrap_or(0);
         let peer = (0..nodes.len()).rev().find(|index| *index != me);
+        let pings = settings.pings.iter().cloned().filter_map(PingNode::new).collect();
         let claims = Claims::new(settings.resume);
         Self {
             now,
@@ -120,6 +125,7 @@ impl Cluster {
             nodes,
             me,
             peer,
+            pings,
             history: History::default(),
             load: "n/a".to_owned(),
             random,
@@ -153,6 +159,7 @@ impl Cluster {
             Input::Start => self.start(),
             Input::Packet { link, key_index, message } => self.receive(&link, key_index, &message),
             Input::Copy { link, node } => self.receive_copy(&link, &node),
+            Input::PingAnswer { node } => self.ping_answered(&node),
             Input::Tick => self.tick(),
             Input::LoadAverage(text) => {
                 self.load = text.chars().filter(|c| !c.is_control()).take(64).collect()
@@ -252,7 +259,7 @@ impl Cluster {
         if sequenced {
             message.set_text("ld", &self.load);
         }
-        let ttl = usize::from(self.settings.hop_fudge) + self.nodes.len();
+        let ttl = usize::from(self.settings.hop_fudge) + self.nodes.len() + self.pings.len();
         message.set_text("ttl", &ttl.to_string());
         if let Some(number) = number {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);

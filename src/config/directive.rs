@@ -4,7 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::medium;
+use super::{medium, ping};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,10 +141,10 @@ pub const DIRECTIVES: &[Directive] = &[
     row("serial", List, None, false, NotYet, medium::serial, "beats over serial lines"),
     row("mcast6", Line, None, false, NotYet, medium::mcast6, "beats by UDP multicast over IPv6"),
     row("ucast6", Line, None, false, NotYet, medium::ucast6, "beats by UDP to one IPv6 address"),
-    row("ping", List, None, false, NotYet, medium::ping, "hosts that show whether we are connected"),
-    row("ping6", List, None, false, NotYet, medium::ping, "the same over IPv6"),
-    row("ping_group", Line, None, false, NotYet, medium::ping_group, "hosts of which one must answer"),
-    row("deadping", List, None, true, NotYet, apply::deadping, "deadtime of ping hosts"),
+    row("ping", List, None, false, Supported, ping::ping, "hosts that show whether we are connected"),
+    row("ping6", List, None, false, Supported, ping::ping6, "the same over IPv6"),
+    row("ping_group", Line, None, false, Supported, ping::ping_group, "hosts of which one must answer"),
+    row("deadping", List, None, true, Supported, apply::deadping, "deadtime of ping hosts"),
     row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
     row("watchdog", List, None, true, NotYet, apply::watchdog, "watchdog device"),

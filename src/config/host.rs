@@ -1,7 +1,7 @@
 //! What the parsers must know about this machine, gathered once and replaceable in tests.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// A network interface as far as the configuration cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,9 +19,11 @@ pub struct HostFacts {
     pub effective_uid: u32,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Resolves the host of a `ucast` line to an IPv4 address. May wait for a name server, which
+    /// Resolves the host of a `ucast` or `ping` line to an IPv4 address. May wait for a name server, which
     /// is why names are resolved once, before the cluster starts.
     pub resolve: fn(&str) -> Option<Ipv4Addr>,
+    /// Resolves the host of a `ping6` line to an IPv6 address, of link scope with its interface.
+    pub resolve6: fn(&str) -> Option<SocketAddrV6>,
     /// UDP services: port and name, as in `/etc/services`.
     pub udp_services: Vec<(u16, String)>,
 }
@@ -35,6 +37,7 @@ impl HostFacts {
             effective_uid: nix::unistd::geteuid().as_raw(),
             interfaces: interfaces(),
             resolve: resolve_ipv4,
+            resolve6: resolve_ipv6,
             udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
         }
     }
@@ -58,6 +61,15 @@ pub fn resolve_ipv4(host: &str) -> Option<Ipv4Addr> {
     (host, 0).to_socket_addrs().ok()?.find_map(|address| match address.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
+    })
+}
+
+/// First IPv6 address of a host name, port 0; an address stands for itself, also with its scope
+/// (`fe80::1%eth0`). Names of IPv4 addresses have none.
+pub fn resolve_ipv6(host: &str) -> Option<SocketAddrV6> {
+    (host, 0).to_socket_addrs().ok()?.find_map(|address| match address {
+        SocketAddr::V6(address) => Some(address),
+        SocketAddr::V4(_) => None,
     })
 }
 
@@ -99,5 +111,8 @@ mod tests {
     #[test]
     fn addresses_need_no_name_server() {
         assert_eq!(resolve_ipv4("10.1.2.3"), Some(Ipv4Addr::new(10, 1, 2, 3)));
+        assert_eq!(resolve_ipv6("fd77::1"), Some("[fd77::1]:0".parse().unwrap()));
+        assert_eq!(resolve_ipv6("10.1.2.3"), None);
+        assert_ne!(resolve_ipv6("fe80::1%lo").map_or(0, |address| address.scope_id()), 0);
     }
 }

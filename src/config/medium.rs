@@ -124,19 +124,6 @@ pub(super) fn ucast6(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fau
     counted(reader, word, "ucast6", 2, "expected: ucast6 DEVICE ADDRESS")
 }
 
-/// `ping` and `ping6`.
-pub(super) fn ping(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    room(reader, "ping", word)
-}
-
-pub(super) fn ping_group(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    room(reader, "ping_group", word)?;
-    if parts(word.text).len() < 2 {
-        return Err(Fault::new("a group needs a name and hosts", "expected: ping_group NAME HOST..."));
-    }
-    Ok(())
-}
-
 /// A medium that is only counted, since it is not supported yet.
 fn counted(
     reader: &mut Reader<'_>,
@@ -153,13 +140,13 @@ fn counted(
     Ok(())
 }
 
-fn add(reader: &mut Reader<'_>, word: &Word<'_>, medium: MediumConfig) {
+pub(super) fn add(reader: &mut Reader<'_>, word: &Word<'_>, medium: MediumConfig) {
     let place = reader.place(word);
     reader.draft.media_places.push(place);
     reader.draft.settings.media.push(medium);
 }
 
-fn room(reader: &Reader<'_>, name: &str, word: &Word<'_>) -> Result<(), Fault> {
+pub(super) fn room(reader: &Reader<'_>, name: &str, word: &Word<'_>) -> Result<(), Fault> {
     if reader.draft.settings.media.len() + reader.draft.other_media < MEDIA_MAX {
         return Ok(());
     }
@@ -207,20 +194,20 @@ fn ignored_rest(reader: &mut Reader<'_>, word: &Word<'_>, parts: &[Part<'_>], us
 }
 
 /// A word of a whole-line argument.
-struct Part<'t> {
-    text: &'t str,
-    start: usize,
+pub(super) struct Part<'t> {
+    pub(super) text: &'t str,
+    pub(super) start: usize,
 }
 
 impl Part<'_> {
-    fn fault(&self, what: &str, help: &str) -> Fault {
+    pub(super) fn fault(&self, what: &str, help: &str) -> Fault {
         let mut fault = Fault::new(format!("`{}` is {what}", self.text), help);
         fault.part = Some((self.start, self.start + self.text.len()));
         fault
     }
 }
 
-fn parts(text: &str) -> Vec<Part<'_>> {
+pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut rest = 0;
     for word in text.split_whitespace() {

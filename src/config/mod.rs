@@ -18,6 +18,7 @@ pub mod ha_cf;
 pub mod haresources;
 pub mod host;
 mod medium;
+mod ping;
 pub mod settings;
 pub mod source;
 mod validate;

@@ -29,6 +29,7 @@ use super::environment::child_environment;
 use super::groups::Groups;
 use super::layout::Layout;
 use super::packets::BadPackets;
+use super::pings;
 use super::reload::{Change, Reload};
 
 /// Requests of clients that may wait for the cluster's answer.
@@ -233,7 +234,10 @@ impl Driver {
     // ---- inputs --------------------------------------------------------------------------
 
     fn packet(&mut self, received: &Received, buffer: &[u8]) {
-        let (link, bytes) = (received.link.clone(), &buffer[..received.length]);
+        let (link, bytes) = match received {
+            Received::Packet { link, .. } => (link.clone(), received.bytes(buffer)),
+            Received::PingAnswer { node } => return self.feed(Input::PingAnswer { node: node.clone() }),
+        };
         if let Some(node) = self.copies.whose(bytes, &self.local) {
             return self.feed(Input::Copy { link, node });
         }
@@ -343,8 +347,14 @@ impl Driver {
     // ---- outputs -------------------------------------------------------------------------
 
     fn feed(&mut self, input: Input) {
-        let frequent =
-            matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
+        let frequent = matches!(
+            input,
+            Input::Packet { .. }
+                | Input::Copy { .. }
+                | Input::PingAnswer { .. }
+                | Input::Tick
+                | Input::LoadAverage(_)
+        );
         self.debug(frequent, || format!("in: {input}"));
         self.cluster.handle(now(), input);
         while let Some(output) = self.cluster.poll_output() {
@@ -388,6 +398,9 @@ impl Driver {
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        if message.kind() == "status" {
+            pings::ask(&mut self.media, message, &self.keys, &self.format);
+        }
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
@@ -436,6 +449,8 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         dead_time_ms: ha_cf.dead_time_ms,
         warn_time_ms: ha_cf.warn_time_ms,
         init_dead_ms: ha_cf.init_dead_ms,
+        pings: pings::settings(&ha_cf.media),
+        dead_ping_ms: ha_cf.dead_ping_ms,
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod identity;
 pub mod layout;
 pub mod packets;
+pub mod pings;
 pub mod process;
 pub mod reload;
 pub mod start;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::udp::{new_socket, Fault, Plan, ReceivePlan, Sender};
-use super::MediumKind;
+use super::{MediumKind, MediumPlan};
 use crate::config::settings::MediumConfig;
 use crate::sys::interface::Addresses;
 use crate::types::LogLevel;
@@ -12,7 +12,7 @@ const WORD: &str = "bcast";
 
 pub(super) const KIND: MediumKind = MediumKind { word: WORD, plan };
 
-fn plan(config: &MediumConfig, port: u16) -> Option<Plan> {
+fn plan(config: &MediumConfig, port: u16) -> Option<MediumPlan> {
     let MediumConfig::Broadcast { device } = config else {
         return None;
     };
@@ -20,7 +20,7 @@ fn plan(config: &MediumConfig, port: u16) -> Option<Plan> {
     let started = format!("glib: UDP Broadcast heartbeat started on port {port} ({port}) interface {device}");
     let closed =
         format!("glib: UDP Broadcast heartbeat closed on port {port} interface {device} - Status: 1");
-    Some(Plan {
+    Some(MediumPlan::Udp(Plan {
         receive: ReceivePlan { device: device.clone(), group: None, port, reuse_port: false },
         device: device.clone(),
         by_address: true,
@@ -28,7 +28,7 @@ fn plan(config: &MediumConfig, port: u16) -> Option<Plan> {
         started: vec![(LogLevel::Info, started)],
         closed: Some((LogLevel::Info, closed)),
         device_missing: format!("glib: Get broadcast for interface {device} failed: No such device"),
-    })
+    }))
 }
 
 fn open(device: &str, port: u16, addresses: &Addresses) -> Result<Sender, Fault> {

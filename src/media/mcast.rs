@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::udp::{new_socket, Fault, Plan, ReceivePlan, Sender};
-use super::MediumKind;
+use super::{MediumKind, MediumPlan};
 use crate::config::settings::MediumConfig;
 use crate::sys::interface::Addresses;
 use crate::types::LogLevel;
@@ -21,7 +21,7 @@ struct Target {
     loop_back: bool,
 }
 
-fn plan(config: &MediumConfig, _udp_port: u16) -> Option<Plan> {
+fn plan(config: &MediumConfig, _udp_port: u16) -> Option<MediumPlan> {
     let MediumConfig::Multicast { device, group, port, ttl, loop_back } = config else {
         return None;
     };
@@ -32,7 +32,7 @@ fn plan(config: &MediumConfig, _udp_port: u16) -> Option<Plan> {
     let started = format!(
         "glib: UDP multicast heartbeat started for group {group} port {port} interface {device} (ttl={ttl} loop={looped})"
     );
-    Some(Plan {
+    Some(MediumPlan::Udp(Plan {
         receive: ReceivePlan { device: device.clone(), group: Some(*group), port: *port, reuse_port: false },
         by_address: true,
         open: Box::new(move |addresses| open(&target, addresses)),
@@ -40,7 +40,7 @@ fn plan(config: &MediumConfig, _udp_port: u16) -> Option<Plan> {
         closed: None,
         device_missing: invalid_device(&device),
         device,
-    })
+    }))
 }
 
 fn invalid_device(device: &str) -> String {

@@ -2,13 +2,17 @@
 //!
 //! A [`MediaSet`] never fails for good. An interface that is missing, goes away or changes its
 //! addresses is reported once, and [`MediaSet::maintain`] opens what belongs to it when it is
-//! back. Sending never waits: what the kernel does not take at once is dropped and counted, as
+//! back. Ping hosts are media too: asked with every beat, they answer or do not. Sending never waits: what the kernel does not take at once is dropped and counted, as
 //! the next heartbeat is worth more than the last.
 //!
 //! Nothing here logs; lines are collected for [`MediaSet::take_events`].
 
 mod bcast;
+mod echo;
 mod mcast;
+mod ping;
+mod ping6;
+mod ping_group;
 mod report;
 mod ucast;
 mod udp;
@@ -16,7 +20,7 @@ mod watch;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll};
 
 use thiserror::Error;
@@ -24,7 +28,8 @@ use thiserror::Error;
 use crate::config::settings::MediumConfig;
 use crate::log::LogLine;
 use crate::sys::interface::InterfaceProbe;
-use crate::types::{LinkName, LogLevel};
+use crate::types::{LinkName, LogLevel, NodeName};
+use echo::Echo;
 use report::Reporter;
 use udp::{Receiver, UdpMedium};
 use watch::Watch;
@@ -43,11 +48,18 @@ struct MediumKind {
     /// The directive in ha.cf, which is also its name in log lines.
     word: &'static str,
     /// What such a medium needs, when the configuration is of this kind.
-    plan: fn(&MediumConfig, udp_port: u16) -> Option<udp::Plan>,
+    plan: fn(&MediumConfig, udp_port: u16) -> Option<MediumPlan>,
+}
+
+/// What a medium needs, by what it is made of.
+enum MediumPlan {
+    Udp(udp::Plan),
+    Echo(echo::Plan),
 }
 
 /// THE TABLE of media.
-const MEDIA: &[&MediumKind] = &[&bcast::KIND, &mcast::KIND, &ucast::KIND];
+const MEDIA: &[&MediumKind] =
+    &[&bcast::KIND, &mcast::KIND, &ucast::KIND, &ping::KIND, &ping6::KIND, &ping_group::KIND];
 
 /// The directives of ha.cf that name a medium.
 pub fn directives() -> impl Iterator<Item = &'static str> {
@@ -74,15 +86,33 @@ pub enum MediaError {
     NoRuntime,
 }
 
-/// A datagram that came in.
+/// Something that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// The link it came over.
-    pub link: LinkName,
-    /// Bytes of it in the buffer. A longer one than the buffer is cut off.
-    pub length: usize,
-    /// Who sent it, as the packet claims.
-    pub from: SocketAddrV4,
+pub enum Received {
+    /// A packet.
+    Packet {
+        /// The link it came over.
+        link: LinkName,
+        /// Bytes of it in the buffer. A longer one than the buffer is cut off.
+        length: usize,
+        /// Who sent it, as the packet claims.
+        from: SocketAddr,
+    },
+    /// A ping node answered our own question.
+    PingAnswer {
+        /// Its name.
+        node: NodeName,
+    },
+}
+
+impl Received {
+    /// The bytes of the packet in the buffer it was received into; none for an answer.
+    pub fn bytes<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
+        match self {
+            Self::Packet { length, .. } => &buffer[..*length],
+            Self::PingAnswer { .. } => &[],
+        }
+    }
 }
 
 /// What became of one packet.
@@ -99,6 +129,7 @@ pub struct SendReport {
 pub struct MediaSet {
     media: Vec<UdpMedium>,
     receivers: Vec<Receiver>,
+    echo: Echo,
     first_receiver: usize,
     probe: InterfaceProbe,
     watch: Watch,
@@ -125,6 +156,7 @@ impl MediaSet {
         let mut set = Self {
             media: Vec::new(),
             receivers: Vec::new(),
+            echo: Echo::new(),
             first_receiver: 0,
             probe: InterfaceProbe::open().map_err(MediaError::Probe)?,
             watch: Watch::open(),
@@ -140,7 +172,15 @@ impl MediaSet {
 
     fn add(&mut self, config: &MediumConfig, udp_port: u16) -> Result<(), MediaError> {
         let plan = MEDIA.iter().find_map(|kind| Some((kind.word, (kind.plan)(config, udp_port)?)));
-        let (Some((word, plan)), Some(link)) = (plan, config.link()) else {
+        let (word, plan) = match plan {
+            Some((word, MediumPlan::Udp(plan))) => (word, plan),
+            Some((word, MediumPlan::Echo(plan))) => {
+                self.echo.add(word, plan);
+                return Ok(());
+            }
+            None => return Err(MediaError::Device(format!("{config:?}"))),
+        };
+        let Some(link) = config.link() else {
             return Err(MediaError::Device(format!("{config:?}")));
         };
         if !self.receivers.iter().any(|receiver| receiver.serves(&plan.receive)) {
@@ -161,7 +201,7 @@ impl MediaSet {
         links
     }
 
-    /// Waits for the next datagram on any medium. Cancel-safe: a datagram is either returned or
+    /// Waits for the next packet or answer on any medium. Cancel-safe: a datagram is either returned or
     /// still in the kernel. With nothing open it waits for ever; [`MediaSet::maintain`] needs a
     /// timer beside it. `buffer` should have [`RECEIVE_BUFFER_BYTES`].
     pub async fn receive(&mut self, buffer: &mut [u8]) -> Received {
@@ -170,6 +210,9 @@ impl MediaSet {
 
     /// As [`MediaSet::receive`], for a poll function. The media take turns at being asked first.
     pub fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Received> {
+        if let Poll::Ready(node) = self.echo.poll_receive(context, buffer, &mut self.reporter) {
+            return Poll::Ready(Received::PingAnswer { node });
+        }
         let count = self.receivers.len();
         for offset in 0..count {
             let index = (self.first_receiver + offset) % count;
@@ -192,7 +235,8 @@ impl MediaSet {
                 return Some(self.received(index, length, from));
             }
         }
-        None
+        let node = self.echo.try_receive(buffer, &mut self.reporter)?;
+        Some(Received::PingAnswer { node })
     }
 
     /// Takes all datagrams that are already there, at most `limit`, since a peer may send faster
@@ -207,14 +251,25 @@ impl MediaSet {
             let Some(received) = self.try_receive(buffer) else {
                 return count;
             };
-            handle(&received, &buffer[..received.length]);
+            handle(&received, received.bytes(buffer));
         }
         limit
     }
 
     fn received(&mut self, index: usize, length: usize, from: SocketAddrV4) -> Received {
         self.first_receiver = (index + 1) % self.receivers.len();
-        Received { link: self.receivers[index].link.clone(), length, from }
+        Received::Packet { link: self.receivers[index].link.clone(), length, from: SocketAddr::V4(from) }
+    }
+
+    /// Asks every ping node once, without waiting. `payload` makes the signed message that a node
+    /// (directive, name) is to send back; `None` leaves the node out.
+    pub fn ask_ping_nodes(
+        &mut self,
+        payload: impl FnMut(&'static str, &NodeName) -> Option<Vec<u8>>,
+        now_ms: u64,
+    ) {
+        self.reporter.set_time(now_ms);
+        self.echo.send(payload, &mut self.reporter);
     }
 
     /// Sends one packet over every medium without waiting.
@@ -243,6 +298,7 @@ impl MediaSet {
         }
         self.next_maintain_ms = now_ms.saturating_add(MAINTAIN_INTERVAL_MS);
         self.reporter.set_time(now_ms);
+        self.echo.maintain(&mut self.reporter);
         let changes = self.watch.take_changes(now_ms);
         for receiver in &mut self.receivers {
             receiver.maintain(&self.probe, &changes, &mut self.reporter);
@@ -268,6 +324,12 @@ impl MediaSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::{PingConfig, PingKind};
+
+    fn ping(kind: PingKind) -> MediumConfig {
+        let name = NodeName::new("gateway").unwrap();
+        MediumConfig::Ping(PingConfig { kind, name, hosts: Vec::new(), nodes_before: 0 })
+    }
 
     #[test]
     fn table_knows_every_kind_of_configuration() {
@@ -282,11 +344,17 @@ mod tests {
                 loop_back: false,
             },
             MediumConfig::Unicast { device, peer: None, peer_text: "beta".to_owned() },
+            ping(PingKind::Host),
+            ping(PingKind::Host6),
+            ping(PingKind::Group),
         ];
         for config in &configs {
             assert_eq!(MEDIA.iter().filter_map(|kind| (kind.plan)(config, 694)).count(), 1, "{config:?}");
         }
-        assert_eq!(directives().collect::<Vec<_>>(), ["bcast", "mcast", "ucast"]);
+        assert_eq!(
+            directives().collect::<Vec<_>>(),
+            ["bcast", "mcast", "ucast", "ping", "ping6", "ping_group"]
+        );
     }
 
     #[test]

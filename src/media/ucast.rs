@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::udp::{new_socket, reuse_port_if_known, Fault, Plan, ReceivePlan, Sender};
-use super::MediumKind;
+use super::{MediumKind, MediumPlan};
 use crate::config::settings::MediumConfig;
 use crate::log::LogLine;
 use crate::types::LogLevel;
@@ -15,13 +15,13 @@ const LOW_DELAY: u32 = 0x10;
 
 pub(super) const KIND: MediumKind = MediumKind { word: WORD, plan };
 
-fn plan(config: &MediumConfig, port: u16) -> Option<Plan> {
+fn plan(config: &MediumConfig, port: u16) -> Option<MediumPlan> {
     let MediumConfig::Unicast { device, peer, peer_text } = config else {
         return None;
     };
     let (name, peer) = (device.clone(), *peer);
     let shown = peer.map_or_else(|| peer_text.clone(), |address| address.to_string());
-    Some(Plan {
+    Some(MediumPlan::Udp(Plan {
         receive: ReceivePlan { device: device.clone(), group: None, port, reuse_port: true },
         device: device.clone(),
         by_address: false,
@@ -29,7 +29,7 @@ fn plan(config: &MediumConfig, port: u16) -> Option<Plan> {
         started: started(device, port, &shown),
         closed: None,
         device_missing: format!("glib: ucast: interface [{device}] does not exist"),
-    })
+    }))
 }
 
 fn started(device: &str, port: u16, peer: &str) -> Vec<LogLine> {
