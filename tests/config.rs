@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ha_core::config::check::{check, Scripts};
 use ha_core::config::diagnostic::Diagnostic;
 use ha_core::config::directive::{self, DIRECTIVES};
-use ha_core::config::host::{HostFacts, Interface};
+use ha_core::config::host::{Device, HostFacts, Interface};
 use ha_core::config::settings::{AutoFailback, Compression, MediumConfig, MessageFormat};
 use ha_core::config::source::{Source, FILE_MAX_BYTES};
 use ha_core::config::{
@@ -33,6 +33,11 @@ fn host() -> HostFacts {
         ]),
         resolve: |host| host.parse().ok(),
         resolve6: |host| Some(std::net::SocketAddrV6::new(host.parse().ok()?, 0, 0, 0)),
+        device: |path| match path {
+            "/dev/ttyS0" | "/dev/ttyS1" => Device::Character,
+            "/etc/passwd" => Device::Other,
+            _ => Device::Missing,
+        },
         udp_services: vec![(53, "domain".into()), (694, "ha-cluster".into())],
     }
 }
@@ -170,26 +175,6 @@ fn values_of_a_how_to_configuration() {
     assert_eq!(loaded.configuration.auth_keys.keys[&3].secret, b"SomeSecretWord");
     let text = loaded.configuration.resources.normal_form();
     assert_eq!(text, "node1 10.77.0.100 IPaddr2::10.77.0.101/24/eth0 \nnode2 apache \n");
-}
-
-#[test]
-fn values_of_ping_nodes() {
-    let ha_cf = good("pings").configuration.ha_cf;
-    assert_eq!(ha_cf.dead_ping_ms, 5000);
-    let pings: Vec<String> = ha_cf
-        .media
-        .iter()
-        .filter_map(MediumConfig::ping)
-        .map(|ping| format!("{} {} {:?} {}", ping.kind.as_str(), ping.name, ping.hosts, ping.nodes_before))
-        .collect();
-    let expected = [
-        "ping 10.0.0.1 [10.0.0.1:0] 2",
-        "ping 10.0.0.2 [10.0.0.2:0] 2",
-        "ping6 fd77::1 [[fd77::1]:0] 2",
-        "ping_group gateways [10.0.0.3:0, 10.0.0.4:0] 2",
-    ];
-    assert_eq!(pings, expected);
-    assert_eq!(good("plain").configuration.ha_cf.dead_ping_ms, 1000, "deadtime");
 }
 
 #[test]

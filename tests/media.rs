@@ -443,3 +443,106 @@ fn foreign_echoes_are_not_heard() {
         assert_eq!(hear(&mut a).await, "host answers");
     });
 }
+
+fn mcast6(device: &str, group: &str) -> MediumConfig {
+    let group = group.parse().unwrap();
+    MediumConfig::Multicast6 { device: device.to_owned(), group, port: PORT, hops: 1, loop_back: false }
+}
+
+fn ucast6(device: &str, peer: &str) -> MediumConfig {
+    MediumConfig::Unicast6 { device: device.to_owned(), peer: peer.parse().unwrap() }
+}
+
+/// Gives both ends of a cable addresses that are usable at once: fd77:N::1 and fe80::1, and ::2.
+fn address6(world: &World, device: &str) {
+    for node in 0..2 {
+        let number = &device[3..];
+        world.ip(node, &format!("addr add fd77:{number}::{}/64 dev {device} nodad", node + 1));
+        world.ip(node, &format!("addr add fe80::{}/64 dev {device} nodad", node + 1));
+    }
+}
+
+#[test]
+fn multicast_over_ipv6_carries_both_ways() {
+    story(async |world| {
+        address6(&world, "eth1");
+        both_ways(world, [vec![mcast6("eth1", "ff12::77")], vec![mcast6("eth1", "ff12::77")]]).await;
+    });
+    story(async |world| {
+        address6(&world, "eth1");
+        both_ways(world, [vec![mcast6("eth1", "ff15::77")], vec![mcast6("eth1", "ff15::77")]]).await;
+    });
+}
+
+#[test]
+fn unicast_over_ipv6_carries_both_ways() {
+    for prefix in ["fd77:1::", "fe80::"] {
+        story(async move |world| {
+            address6(&world, "eth1");
+            let [one, two] = [1, 2].map(|last| ucast6("eth1", &format!("{prefix}{last}")));
+            both_ways(world, [vec![two], vec![one]]).await;
+        });
+    }
+}
+
+/// Media of both families and of the same port on one device and on two do not hear each other.
+#[test]
+fn families_and_devices_are_told_apart() {
+    story(async |world| {
+        address6(&world, "eth1");
+        address6(&world, "eth2");
+        let configs = [
+            vec![
+                bcast("eth1"),
+                mcast6("eth1", "ff15::77"),
+                ucast6("eth1", "fd77:1::2"),
+                mcast6("eth2", "ff15::77"),
+                ucast6("eth2", "fe80::2"),
+            ],
+            vec![
+                bcast("eth1"),
+                mcast6("eth1", "ff15::77"),
+                ucast6("eth1", "fd77:1::1"),
+                mcast6("eth2", "ff15::77"),
+                ucast6("eth2", "fe80::1"),
+            ],
+        ];
+        let (mut a, mut b) = (world.open(0, &configs[0]), world.open(1, &configs[1]));
+        until_heard(&mut a, &mut b, "eth1", "warm").await;
+        until_heard(&mut a, &mut b, "eth2", "warm").await;
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
+        let (mut links, end) = (Vec::new(), Instant::now() + LIMIT);
+        assert_eq!(a.send(b"final", 0).sent, 5);
+        while links.len() < 5 && Instant::now() < end {
+            b.drain(&mut buffer, 100, |received, bytes| {
+                if let Received::Packet { link, .. } = received {
+                    if bytes == b"final" {
+                        links.push(link.to_string());
+                    }
+                }
+            });
+        }
+        links.sort();
+        assert_eq!(links, ["eth1", "eth1", "eth1", "eth2", "eth2"]);
+        assert!(tokio::time::timeout(Duration::from_millis(100), hear(&mut b)).await.is_err(), "and no more");
+    });
+}
+
+#[test]
+fn recreated_device_is_used_again_over_ipv6() {
+    story(async |mut world| {
+        address6(&world, "eth1");
+        let configs = [vec![mcast6("eth1", "ff12::77"), ucast6("eth1", "fe80::2"), bcast("eth2")]];
+        let (mut a, mut b) = (world.open(0, &configs[0]), world.open(1, &configs[0]));
+        until_heard(&mut a, &mut b, "eth1", "before").await;
+        world.ip(0, "link del eth1");
+        world.maintain(0, &mut a);
+        world.maintain(1, &mut b);
+        assert_eq!(a.send(b"dropped", 0).dropped, 2);
+        world.make_link("eth1");
+        address6(&world, "eth1");
+        world.maintain(0, &mut a);
+        world.maintain(1, &mut b);
+        until_heard(&mut a, &mut b, "eth1", "after").await;
+    });
+}

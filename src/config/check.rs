@@ -207,7 +207,7 @@ impl Checker<'_> {
                 devices.push(link.to_string());
             }
         }
-        if devices.len() == 1 && report.other_media == 0 {
+        if devices.len() == 1 {
             let place = first.unwrap_or_default();
             let message = "this is the only link: a split brain is one cable away".to_owned();
             let help = "add a second medium over another cable, switch or serial line";

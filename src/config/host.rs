@@ -2,12 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 
 /// A network interface as far as the configuration cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interface {
     /// Its first IPv4 address.
     pub address: Option<Ipv4Addr>,
+}
+
+/// What is at the path of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// A device for characters; whether it is a terminal shows when it is opened.
+    Character,
+    /// Something else.
+    Other,
+    /// Nothing.
+    Missing,
 }
 
 /// Facts about this host.
@@ -24,6 +36,8 @@ pub struct HostFacts {
     pub resolve: fn(&str) -> Option<Ipv4Addr>,
     /// Resolves the host of a `ping6` line to an IPv6 address, of link scope with its interface.
     pub resolve6: fn(&str) -> Option<SocketAddrV6>,
+    /// What a path is, for `serial` lines.
+    pub device: fn(&str) -> Device,
     /// UDP services: port and name, as in `/etc/services`.
     pub udp_services: Vec<(u16, String)>,
 }
@@ -38,6 +52,7 @@ impl HostFacts {
             interfaces: interfaces(),
             resolve: resolve_ipv4,
             resolve6: resolve_ipv6,
+            device: look_at_device,
             udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
         }
     }
@@ -71,6 +86,14 @@ pub fn resolve_ipv6(host: &str) -> Option<SocketAddrV6> {
         SocketAddr::V6(address) => Some(address),
         SocketAddr::V4(_) => None,
     })
+}
+
+fn look_at_device(path: &str) -> Device {
+    match std::fs::metadata(path) {
+        Ok(about) if about.file_type().is_char_device() => Device::Character,
+        Ok(_) => Device::Other,
+        Err(_) => Device::Missing,
+    }
 }
 
 fn interfaces() -> BTreeMap<String, Interface> {

@@ -1,6 +1,6 @@
 //! The checked values of `ha.cf`, as the other rooms use them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::types::{LinkName, NodeName};
@@ -47,6 +47,33 @@ pub enum MediumConfig {
         /// The peer as written.
         peer_text: String,
     },
+    /// `mcast6 DEV GROUP PORT HOPS LOOP`
+    Multicast6 {
+        /// Interface name.
+        device: String,
+        /// Group address of link, admin, site or organisation scope.
+        group: Ipv6Addr,
+        /// The medium's own port; `udpport` does not apply.
+        port: u16,
+        /// 0 to 4 (the original allows no more).
+        hops: u8,
+        /// Whether the sender hears itself.
+        loop_back: bool,
+    },
+    /// `ucast6 DEV ADDRESS`
+    Unicast6 {
+        /// Interface name; also the scope of a link-local address.
+        device: String,
+        /// The peer's address.
+        peer: Ipv6Addr,
+    },
+    /// `serial TTY`
+    Serial {
+        /// Full path of the device.
+        device: String,
+        /// `baud` as it stood before this line.
+        baud: u32,
+    },
     /// `ping HOST`, `ping6 HOST`, `ping_group NAME HOST...`
     Ping(PingConfig),
 }
@@ -89,13 +116,16 @@ pub struct PingConfig {
 }
 
 impl MediumConfig {
-    /// The link's name: the device (messaging spec 4.3). `None` for ping nodes, by which no other
+    /// The link's name: the device, for serial lines its path (messaging spec 4.3). `None` for ping nodes, by which no other
     /// node is heard.
     pub fn link(&self) -> Option<LinkName> {
         match self {
-            Self::Broadcast { device } | Self::Multicast { device, .. } | Self::Unicast { device, .. } => {
-                LinkName::new(device)
-            }
+            Self::Broadcast { device }
+            | Self::Multicast { device, .. }
+            | Self::Unicast { device, .. }
+            | Self::Multicast6 { device, .. }
+            | Self::Unicast6 { device, .. }
+            | Self::Serial { device, .. } => LinkName::new(device),
             Self::Ping(_) => None,
         }
     }

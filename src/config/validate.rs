@@ -57,7 +57,7 @@ fn apply_defaults(reader: &mut Reader<'_>) {
 fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
     // The original starts with ping nodes alone, hears nobody, and serves on both hosts.
     let media = &reader.draft.settings.media;
-    if media.iter().all(|medium| medium.ping().is_some()) && reader.draft.other_media == 0 {
+    if media.iter().all(|medium| medium.ping().is_some()) {
         reader.log(LogLevel::Error, "No heartbeat media defined");
         file_error(reader, "no medium for heartbeats", "add a line such as: ucast eth0 10.0.0.2");
     }

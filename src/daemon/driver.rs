@@ -404,7 +404,10 @@ impl Driver {
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
-                self.media.send(&bytes, monotonic_ms());
+                let line =
+                    self.media.has_lines().then(|| wire::encode_serial(message, &self.keys, key_index));
+                // A message that text cannot carry goes over the other media alone.
+                self.media.send_with_line(&bytes, line.and_then(Result::ok).as_deref(), monotonic_ms());
             }
             Err(error) => {
                 self.logger

@@ -10,5 +10,6 @@ pub mod print;
 pub mod process;
 pub mod readable;
 pub mod sched;
+pub mod serial;
 pub mod syslog;
 pub mod time;
