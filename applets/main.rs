@@ -4,6 +4,8 @@ mod applet;
 mod check;
 mod cl_status;
 mod demo;
+mod ha_logd;
+mod ha_logger;
 mod harc;
 mod heartbeat;
 mod ip_addr;
@@ -21,6 +23,8 @@ const APPLETS: &[Applet] = &[
     check::APPLET,
     cl_status::APPLET,
     demo::APPLET,
+    ha_logd::APPLET,
+    ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,

@@ -77,7 +77,6 @@ pub(super) struct Draft {
     pub(super) baud: Option<u32>,
     pub(super) media_places: Vec<Place>,
     baud_given: bool,
-    watchdog_given: bool,
     pacemaker_given: bool,
 }
 
@@ -409,17 +408,28 @@ pub(super) fn syslogmsgfmt(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(
 }
 
 pub(super) fn conn_logd_time(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    positive_time(reader, word).map(drop)
+    reader.draft.settings.log.logd_retry_ms = positive_time(reader, word)?;
+    Ok(())
 }
 
 pub(super) fn use_logd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    if boolean(word)? {
-        reader.draft.use_logd = Some(true);
-        return Err(not_here("use_logd: there is no logging daemon in this release"));
+    let wanted = boolean(word)?;
+    reader.draft.use_logd = Some(wanted);
+    if wanted {
+        enable_logd(reader);
+    } else {
+        reader.draft.settings.log.use_logd = false;
+        reader.log(LogLevel::Warning, LOGD_DISABLED);
     }
-    reader.log(LogLevel::Warning, LOGD_DISABLED);
-    reader.draft.use_logd = Some(false);
     Ok(())
+}
+
+/// For `use_logd` and for a file that names no target at all.
+pub(super) fn enable_logd(reader: &mut Reader<'_>) {
+    reader.draft.settings.log.use_logd = true;
+    reader.log(LogLevel::Info, "Enabling logging daemon ");
+    let text = "logfile and debug file are those specified in logd config file (default /etc/logd.cf)";
+    reader.log(LogLevel::Info, text);
 }
 
 /// Said for `use_logd off`, and at the end when there are other targets.
@@ -493,11 +503,15 @@ pub(super) fn env(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-pub(super) fn watchdog(reader: &mut Reader<'_>, _: &Word<'_>) -> Result<(), Fault> {
-    if std::mem::replace(&mut reader.draft.watchdog_given, true) {
+pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    if reader.draft.settings.watchdog.is_some() {
         return Err(Fault::new("`watchdog` is given a second time", "only one device is possible")
             .error("heartbeat: Watchdog device multiply specified."));
     }
+    if !word.text.starts_with('/') {
+        return Err(Fault::new("this is no device", "expected a path such as /dev/watchdog"));
+    }
+    reader.draft.settings.watchdog = Some(word.text.into());
     Ok(())
 }
 

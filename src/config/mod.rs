@@ -17,6 +17,7 @@ pub mod directive;
 pub mod ha_cf;
 pub mod haresources;
 pub mod host;
+pub mod logd_cf;
 mod medium;
 mod ping;
 pub mod settings;
@@ -44,6 +45,18 @@ pub type LogLine = (LogLevel, String);
 
 /// Where the configuration is when nobody says otherwise.
 pub const DIRECTORY_DEFAULT: &str = "/etc/ha.d";
+
+/// Environment variable with a folder put in front of all paths: for tests and demonstrations.
+pub const ROOT_VARIABLE: &str = "HA_ROOT";
+
+/// An absolute path, below the folder that [`ROOT_VARIABLE`] names when it names one with an absolute
+/// path.
+pub fn below_root(path: &str) -> PathBuf {
+    match std::env::var_os(ROOT_VARIABLE).map(PathBuf::from).filter(|root| root.is_absolute()) {
+        Some(root) => root.join(path.trim_start_matches('/')),
+        None => PathBuf::from(path),
+    }
+}
 
 /// The version the log and `heartbeat -V` claim, since peers and scripts look at it.
 pub const VERSION: &str = "3.0.6";

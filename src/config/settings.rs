@@ -175,6 +175,10 @@ pub struct LogConfig {
     pub syslog_format: bool,
     /// `debug`, 0 to 255.
     pub debug_level: u8,
+    /// `use_logd`: lines go to the logging daemon, to the places above while it is not there.
+    pub use_logd: bool,
+    /// `conn_logd_time`: how long it is left alone when it is not there.
+    pub logd_retry_ms: u64,
 }
 
 /// All of `ha.cf`, checked. Times are milliseconds.
@@ -236,6 +240,8 @@ pub struct HaCf {
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,
+    /// The watchdog device.
+    pub watchdog: Option<std::path::PathBuf>,
 }
 
 impl HaCf {

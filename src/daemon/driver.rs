@@ -31,6 +31,7 @@ use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
 use super::reload::{Change, Reload};
+use super::watchdog::Watchdog;
 
 /// Requests of clients that may wait for the cluster's answer.
 const REQUESTS_MAX: usize = 64;
@@ -73,6 +74,9 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
+        if reason != ExitReason::StopFailed {
+            driver.logger.log_all(driver.watchdog.close());
+        }
         Ok(reason)
     })
 }
@@ -122,6 +126,7 @@ struct Driver {
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
+    watchdog: Watchdog,
     logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -158,6 +163,7 @@ impl Driver {
             reload: Reload::new(&plan.layout),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
+            watchdog: open_watchdog(ha_cf, &logger),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -383,7 +389,11 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
-            Output::Beat => {}
+            Output::Beat => {
+                if let Some((level, text)) = self.watchdog.feed() {
+                    self.logger.log(level, &text);
+                }
+            }
             Output::Exit(reason) => self.exit = Some(reason),
         }
     }
@@ -426,6 +436,13 @@ impl Driver {
             Answer::Refused(why) => self.server.finish_command(client, Err(why)),
         }
     }
+}
+
+fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
+    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    logger.log_all(lines);
+    watchdog
 }
 
 fn now() -> Now {

@@ -13,3 +13,4 @@ pub mod sched;
 pub mod serial;
 pub mod syslog;
 pub mod time;
+pub mod watchdog;

@@ -1,5 +1,5 @@
-//! A running pair of our daemons with an address at home on each node, and what must be true of it
-//! after each transition.
+//! A running pair with an address at home on each node, and what must be true of it after each
+//! transition. Ours by default; [`Pair::of`] puts the original on either side.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
@@ -15,8 +15,10 @@ pub(crate) const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 100), Ipv4
 pub(crate) const NODES: [&str; 2] = ["node1", "node2"];
 pub(crate) const KEEPALIVE_MS: u64 = 50;
 pub(crate) const DEAD_TIME_MS: u64 = 300;
-/// Longest wait for a condition; each takes a fraction of a second on an idle machine.
+/// Longest wait for a condition of two of ours; each takes a fraction of a second on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The same where an original takes part: it waits ten seconds by itself at several points.
+const PATIENCE_WITH_ORIGINAL: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The group of each node.
@@ -48,9 +50,23 @@ impl Drop for Permit {
     }
 }
 
+/// The times in ha.cf.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) keepalive_ms: u64,
+    pub(crate) dead_time_ms: u64,
+    pub(crate) init_dead_s: u64,
+}
+
+/// Times of a pair of ours.
+const QUICK: Times = Times { keepalive_ms: KEEPALIVE_MS, dead_time_ms: DEAD_TIME_MS, init_dead_s: 2 };
+
 /// Two nodes. A failing test prints both logs when this is dropped.
 pub(crate) struct Pair {
     pub(crate) world: World,
+    pub(crate) kinds: [HostKind; 2],
+    pub(crate) times: Times,
+    pub(crate) patience: Duration,
     /// Where each node's log stood when the present transition began.
     marks: [Cell<usize>; 2],
     /// Parts of the only ERROR and CRIT lines that may be logged.
@@ -62,10 +78,23 @@ impl Pair {
     /// A configured pair, nothing started; `more` are lines of ha.cf, `groups` is haresources.
     /// `None`: skipped.
     pub(crate) fn new(more: &[&str], groups: &[String]) -> Option<Self> {
+        Self::of([HostKind::Ours; 2], QUICK, more, groups)
+    }
+
+    /// As [`Pair::new`] with any kind of host on each side.
+    pub(crate) fn of(kinds: [HostKind; 2], times: Times, more: &[&str], groups: &[String]) -> Option<Self> {
         let permit = Permit::wait();
-        let world = super::pair(HostKind::Ours, HostKind::Ours)?;
-        let pair =
-            Self { world, marks: [Cell::new(0), Cell::new(0)], allowed: RefCell::default(), _permit: permit };
+        let world = super::pair(kinds[0], kinds[1])?;
+        let original = kinds.contains(&HostKind::Original);
+        let pair = Self {
+            world,
+            kinds,
+            times,
+            patience: if original { PATIENCE_WITH_ORIGINAL } else { PATIENCE },
+            marks: [Cell::new(0), Cell::new(0)],
+            allowed: RefCell::default(),
+            _permit: permit,
+        };
         let ha_cf = pair.ha_cf(more);
         pair.world.configure(&ha_cf, &(groups.join("\n") + "\n")).expect("configure");
         Some(pair)
@@ -80,8 +109,9 @@ impl Pair {
     }
 
     pub(crate) fn ha_cf(&self, more: &[&str]) -> String {
-        let text = self.world.ha_cf(KEEPALIVE_MS, DEAD_TIME_MS, more);
-        text.replace(&format!("initdead {}ms", 2 * DEAD_TIME_MS), "initdead 2")
+        let Times { keepalive_ms, dead_time_ms, init_dead_s } = self.times;
+        let text = self.world.ha_cf(keepalive_ms, dead_time_ms, more);
+        text.replace(&format!("initdead {}ms", 2 * dead_time_ms), &format!("initdead {init_dead_s}"))
     }
 
     pub(crate) fn host(&self, node: usize) -> &Host {
@@ -133,9 +163,9 @@ impl Pair {
 
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, condition: impl Fn() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while !condition() {
-            assert!(Instant::now() < end, "no {what} within {PATIENCE:?}");
+            assert!(Instant::now() < end, "no {what} within {:?}", self.patience);
             thread::sleep(LOOK_EVERY);
         }
     }
@@ -167,7 +197,7 @@ impl Pair {
     #[track_caller]
     pub(crate) fn settled(&self, first: &str, second: &str) {
         let words = [first, second];
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let now = [self.resource_status(0), self.resource_status(1)];
             if now == words {
@@ -175,6 +205,10 @@ impl Pair {
             }
             assert!(Instant::now() < end, "rscstatus is {now:?} and not {words:?}");
             thread::sleep(LOOK_EVERY);
+        }
+        if self.kinds.contains(&HostKind::Original) {
+            // It says so before it has started anything (resources spec 2.4).
+            self.wait("addresses on the right hosts", || self.is_owned_as(words));
         }
         self.owned_as(words);
         for node in (0..2).filter(|node| !words[*node].is_empty()) {
@@ -187,16 +221,14 @@ impl Pair {
     #[track_caller]
     fn owned_as(&self, words: [&str; 2]) {
         for home in 0..2 {
-            let holds = |node: usize| match words[node] {
-                "all" => true,
-                "local" => node == home,
-                "foreign" => node != home,
-                _ => false,
-            };
-            let expected: Vec<&str> = (0..2).filter(|node| holds(*node)).map(|node| NODES[node]).collect();
+            let expected = holders(words, home);
             assert_eq!(expected.len(), 1, "{words:?} are not complementary");
             self.owned_by(home, expected[0]);
         }
+    }
+
+    fn is_owned_as(&self, words: [&str; 2]) -> bool {
+        (0..2).all(|home| self.world.owners(ADDRESSES[home]).expect("addresses") == holders(words, home))
     }
 
     /// The address of `home` is on this host alone, now.
@@ -214,6 +246,12 @@ impl Pair {
 
     #[track_caller]
     fn status_agrees(&self, node: usize, words: [&str; 2]) {
+        if self.kinds[node] == HostKind::Original {
+            for other in (0..2).filter(|other| !words[*other].is_empty()) {
+                assert_eq!(self.run(node, &["cl_status", "nodestatus", NODES[other]]), "active\n");
+            }
+            return;
+        }
         let status = self.status(node);
         let view = &status["report"]["view"];
         assert_eq!(view["local"], NODES[node], "{status:#}");
@@ -253,17 +291,52 @@ impl Pair {
 
     /// Kills the node's daemon without a word; its children and addresses stay.
     pub(crate) fn kill_daemon(&self, node: usize) {
+        if self.kinds[node] == HostKind::Original {
+            let pids: Vec<String> = self.daemon_processes(node).iter().map(u32::to_string).collect();
+            self.run(node, &["sh", "-c", &format!("kill -9 {}", pids.join(" "))]);
+            return self.wait("end of the daemon", || self.daemon_processes(node).is_empty());
+        }
         let pid = self.run(node, &["cat", "/var/run/heartbeat.pid"]);
         self.run(node, &["sh", "-c", &format!("kill -9 {}", pid.trim())]);
         self.wait("end of the daemon", || self.host(node).daemon_ended().expect("state").is_some());
     }
 
+    /// The daemon and what it forked under its own name.
+    fn daemon_processes(&self, node: usize) -> Vec<u32> {
+        let processes = self.host(node).processes().expect("process list");
+        processes
+            .into_iter()
+            .filter(|process| process.name == "heartbeat")
+            .map(|process| process.pid)
+            .collect()
+    }
+
+    /// Tells the daemon to stop, and does not wait for it.
+    #[track_caller]
+    pub(crate) fn tell_to_stop(&self, node: usize) {
+        self.run(node, &["sh", "-c", "kill -TERM $(cat /var/run/heartbeat.pid)"]);
+    }
+
     /// Waits for the end of a daemon that was told to stop; it must end well.
     #[track_caller]
     pub(crate) fn ended_well(&self, node: usize) {
+        if self.kinds[node] == HostKind::Original {
+            return self.wait("end of the daemon", || self.daemon_processes(node).is_empty());
+        }
         self.wait("end of the daemon", || self.host(node).daemon_ended().expect("state").is_some());
         assert_eq!(self.host(node).daemon_ended().expect("state"), Some(0), "{}", NODES[node]);
     }
+}
+
+/// Who should have the address of `home` when the nodes say this of themselves.
+fn holders(words: [&str; 2], home: usize) -> Vec<&'static str> {
+    let holds = |node: usize| match words[node] {
+        "all" => true,
+        "local" => node == home,
+        "foreign" => node != home,
+        _ => false,
+    };
+    (0..2).filter(|node| holds(*node)).map(|node| NODES[node]).collect()
 }
 
 impl Drop for Pair {

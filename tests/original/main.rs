@@ -8,10 +8,13 @@
 mod common;
 
 mod clients;
+mod differences;
+mod gaps;
 mod ipfail;
 mod logging;
 mod media;
 mod messages;
+mod pair;
 mod scripts;
 mod transitions;
 mod upgrade;
