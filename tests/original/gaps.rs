@@ -25,9 +25,6 @@ const DIRECTIVES_MISSING: &[&str] = &[
     "ping6",
     "ping_group",
     "deadping",
-    "respawn",
-    "failfast",
-    "apiauth",
 ];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
