@@ -113,6 +113,18 @@ pub struct ApiAuth {
     pub gids: Vec<u32>,
 }
 
+/// `autojoin`: which nodes may become members without being named (messaging spec 3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoJoin {
+    /// None.
+    #[default]
+    None,
+    /// Others; this node must be named.
+    Other,
+    /// Others and this one.
+    Any,
+}
+
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
@@ -129,6 +141,10 @@ pub struct LogConfig {
     pub syslog_format: bool,
     /// `debug`, 0 to 255.
     pub debug_level: u8,
+    /// `use_logd`: lines go to the logging daemon, to the places above while it is not there.
+    pub use_logd: bool,
+    /// `conn_logd_time`: how long it is left alone when it is not there.
+    pub logd_retry_ms: u64,
 }
 
 /// All of `ha.cf`, checked. Times are milliseconds.
@@ -141,6 +157,8 @@ pub struct HaCf {
     pub cluster: String,
     /// `node`, lower-cased, in file order, without repetition.
     pub nodes: Vec<NodeName>,
+    /// `autojoin`
+    pub auto_join: AutoJoin,
     /// `keepalive`, > 0.
     pub keepalive_ms: u64,
     /// `deadtime`, > 2 x keepalive.
@@ -192,6 +210,8 @@ pub struct HaCf {
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,
+    /// The watchdog device.
+    pub watchdog: Option<std::path::PathBuf>,
 }
 
 impl HaCf {

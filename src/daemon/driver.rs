@@ -4,11 +4,12 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
@@ -27,11 +28,14 @@ use super::clients;
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::reload::{Change, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::watchdog::Watchdog;
 
 /// Lines about refused messages of clients within [`REFUSAL_WINDOW_MS`].
 const REFUSAL_LINES: u32 = 5;
@@ -42,6 +46,8 @@ const PENDING_MAX: usize = 1000;
 const LATE_MS: u64 = 5;
 /// The `debug` level that shows packets and timers.
 const DEBUG_PACKETS: u8 = 4;
+/// Longest wait at the end for the lists of nodes to be on disk.
+const HOST_CACHE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -59,6 +65,8 @@ pub struct Plan {
     pub uuid: Uuid,
     /// `false` with `-M`.
     pub manage_resources: bool,
+    /// Who may join, and who is known from earlier.
+    pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
     /// `-f`: an interrupt from the terminal is a graceful stop.
@@ -75,6 +83,14 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
+        if reason != ExitReason::StopFailed {
+            driver.logger.log_all(driver.watchdog.close());
+        }
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(driver.fifo_path);
+        }
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(reason)
     })
 }
@@ -113,9 +129,12 @@ pub(super) struct Driver {
     pub(super) cluster: Cluster,
     media: MediaSet,
     pub(super) server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
+    host_cache: HostCache,
     pub(super) parameters: Parameters,
     pub(super) keys: AuthKeys,
     pub(super) format: WireFormat,
@@ -125,6 +144,7 @@ pub(super) struct Driver {
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
+    watchdog: Watchdog,
     pub(super) logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -144,6 +164,10 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
         let digest = Input::ResourcesDigest(resources.digest());
@@ -151,8 +175,11 @@ impl Driver {
         Ok(Self {
             media,
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
+            host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -160,9 +187,10 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout),
+            reload: Reload::new(&plan.layout, plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
+            watchdog: open_watchdog(ha_cf, &logger),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -189,6 +217,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -197,6 +229,7 @@ impl Driver {
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
                 event = self.respawn.next() => self.program(&event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -308,6 +341,13 @@ impl Driver {
         }
     }
 
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
+        }
+    }
+
     /// News of a program beside the daemon.
     fn program(&mut self, event: &RespawnEvent) {
         if self.respawn.handle(event) == Consequence::Reboot {
@@ -363,21 +403,33 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
-            Output::Beat => {}
+            Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
+            Output::Beat => {
+                if let Some((level, text)) = self.watchdog.feed() {
+                    self.logger.log(level, &text);
+                }
+            }
             Output::Exit(reason) => self.exit = Some(reason),
         }
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
     }
 
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
+    }
+
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        // A key that the file no longer has cannot be used, whoever else still does.
+        let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
@@ -400,6 +452,13 @@ impl Driver {
             Answer::Refused(why) => self.server.finish_command(client, Err(why)),
         }
     }
+}
+
+fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
+    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    logger.log_all(lines);
+    watchdog
 }
 
 pub(super) fn now() -> Now {
@@ -429,7 +488,9 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        manage_resources: plan.manage_resources,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,

@@ -15,6 +15,7 @@ use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
 use super::driver::{self, Plan};
+use super::host_cache;
 use super::identity;
 use super::layout::Layout;
 use super::process::{
@@ -112,6 +113,7 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
         logger.log(LogLevel::Error, &error.to_string());
         return EXIT_NO_PERMISSION;
     }
+    logger.log_all(super::script_files::prepare(layout));
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {
@@ -156,7 +158,10 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
     }
     logger.install_backend(ha_cf.log.debug_level);
     become_dependable(ha_cf, options, logger);
+    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
+    logger.log_all(lines);
     let plan = Plan {
+        membership,
         layout: layout.clone(),
         local: loaded.node.clone(),
         configuration: loaded.configuration,

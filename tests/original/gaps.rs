@@ -13,9 +13,7 @@ use crate::common::{binary, skip};
 const DIRECTIVES_MISSING: &[&str] = &[
     "stonith",
     "stonith_host",
-    "watchdog",
     "use_apphbd",
-    "quorum_server",
     "baud",
     "conn_logd_time",
     "serial",
@@ -63,11 +61,8 @@ const PROGRAMS_MISSING: &[&str] = &[
     "ha_logger",
     // scripts around the daemon
     "ha_propagate",
-    "hb_addnode",
-    "hb_delnode",
     "hb_setsite",
     "hb_setweight",
-    "ipfail",
     "mach_down",
     "req_resource",
 ];
