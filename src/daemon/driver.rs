@@ -522,7 +522,7 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         dead_time_ms: ha_cf.dead_time_ms,
         keepalive_ms: ha_cf.keepalive_ms,
         version_text: LEGACY_VERSION.to_owned(),
-        log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
+        log_facility: clients::log_facility(ha_cf),
         pid: std::process::id(),
         api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),
