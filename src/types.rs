@@ -227,6 +227,10 @@ impl FromStr for ResourceSet {
 /// How loud a log line is, with the original's words (agents spec 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogLevel {
+    /// `EMERG`
+    Emergency,
+    /// `ALERT`
+    Alert,
     /// `CRIT`
     Critical,
     /// `ERROR`
@@ -245,6 +249,8 @@ impl LogLevel {
     /// The word in a log line.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Emergency => "EMERG",
+            Self::Alert => "ALERT",
             Self::Critical => "CRIT",
             Self::Error => "ERROR",
             Self::Warning => "WARN",
@@ -254,9 +260,11 @@ impl LogLevel {
         }
     }
 
-    /// The syslog priority, 2 to 7.
+    /// The syslog priority, 0 to 7.
     pub fn syslog_priority(self) -> u8 {
         match self {
+            Self::Emergency => 0,
+            Self::Alert => 1,
             Self::Critical => 2,
             Self::Error => 3,
             Self::Warning => 4,
@@ -272,7 +280,8 @@ impl FromStr for LogLevel {
 
     /// Takes exactly one of the words of [`LogLevel::as_str`].
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Critical, Self::Error, Self::Warning, Self::Notice, Self::Info, Self::Debug]
+        use LogLevel::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
+        [Emergency, Alert, Critical, Error, Warning, Notice, Info, Debug]
             .into_iter()
             .find(|level| level.as_str() == text)
             .ok_or(())
@@ -288,6 +297,41 @@ pub enum SigningMethod {
     Md5,
     /// HMAC-SHA1
     Sha1,
+}
+
+/// What the files `hostcache` and `delhostcache` keep of a node (messaging spec 3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The node.
+    pub name: NodeName,
+    /// Its identity; `None` when it was never heard (the files then hold zeros).
+    pub uuid: Option<Uuid>,
+    /// `weight`, default [`WEIGHT_DEFAULT`].
+    pub weight: u64,
+    /// `site`, default empty; at most [`SITE_MAX_BYTES`], without control characters.
+    pub site: String,
+}
+
+/// A node's weight when nobody set one.
+pub const WEIGHT_DEFAULT: u64 = 100;
+
+/// Longest name of a site; longer ones are cut.
+pub const SITE_MAX_BYTES: usize = 64;
+
+impl HostRecord {
+    /// A node of which nothing but its name is known.
+    pub fn new(name: NodeName) -> Self {
+        Self { name, uuid: None, weight: WEIGHT_DEFAULT, site: String::new() }
+    }
+}
+
+/// The name of a site as it may be kept: control characters taken out, cut to its longest length.
+pub fn clean_site(text: &str) -> String {
+    let mut site: String = text.chars().filter(|c| !c.is_control()).collect();
+    while site.len() > SITE_MAX_BYTES {
+        site.pop();
+    }
+    site
 }
 
 /// One line of authkeys.

@@ -41,7 +41,7 @@ pub fn child_environment(ha_cf: &HaCf, local: &NodeName, layout: &Layout) -> Vec
         ("HA_DEBUGLOG", debug_file.or_else(|| only_syslog.then(nothing))),
         ("HA_LOGFACILITY", log.facility_name.clone()),
         ("HA_debug", Some(log.debug_level.to_string())),
-        ("HA_LOGD", Some("no".to_owned())),
+        ("HA_LOGD", Some(if log.use_logd { "yes" } else { "no" }.to_owned())),
         ("HA_NICEFAILBACK", nice.then(|| "yes".to_owned())),
     ];
     for (name, value) in fixed {

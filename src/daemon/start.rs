@@ -15,6 +15,7 @@ use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
 use super::driver::{self, Plan};
+use super::host_cache;
 use super::identity;
 use super::layout::Layout;
 use super::process::{prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState};
@@ -151,7 +152,10 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
     }
     logger.install_backend(ha_cf.log.debug_level);
     become_dependable(ha_cf, options, logger);
+    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
+    logger.log_all(lines);
     let plan = Plan {
+        membership,
         layout: layout.clone(),
         local: loaded.node.clone(),
         configuration: loaded.configuration,

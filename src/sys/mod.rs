@@ -13,3 +13,4 @@ pub mod readable;
 pub mod sched;
 pub mod syslog;
 pub mod time;
+pub mod watchdog;

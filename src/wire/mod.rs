@@ -13,6 +13,7 @@ mod base64;
 mod classic;
 mod compress;
 mod error;
+pub mod logd;
 pub mod message;
 mod netstring;
 mod sign;
