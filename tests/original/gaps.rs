@@ -43,15 +43,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "hto-mapfuncs",
     "ids",
     "portblock",
-    // the logging daemon
-    "ha_logd",
-    "ha_logger",
-    // scripts around the daemon
-    "ha_propagate",
-    "hb_setsite",
-    "hb_setweight",
-    "mach_down",
-    "req_resource",
 ];
 
 /// Programs that will not come, and why.
