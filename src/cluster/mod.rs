@@ -242,6 +242,8 @@ impl Cluster {
             self.adopt_orphans();
             self.hand_over_failed();
             self.fail_back();
+        } else if self.settings.manage_resources {
+            self.give_way_unheard();
         }
         self.advance_shutdown();
         self.start_jobs();
