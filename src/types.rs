@@ -324,6 +324,10 @@ pub struct AuthKeys {
     pub keys: BTreeMap<u8, AuthKey>,
 }
 
+/// Environment variable, `yes` for scripts of `rc.d` that are told of something that the daemon has dealt
+/// with itself, a takeover: programs that the scripts call in order to do it do nothing.
+pub const DONE_VARIABLE: &str = "HA_DONE_BY_DAEMON";
+
 #[cfg(test)]
 mod tests {
     use super::*;

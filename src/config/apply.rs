@@ -538,42 +538,6 @@ pub(super) fn stonith_host(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
     }
 }
 
-/// `respawn` and `failfast`.
-pub(super) fn client(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    const HELP: &str = "expected a user, a program with its full path, and its arguments";
-    let mut words = word.text.split_whitespace();
-    if words.next().is_none() {
-        return Err(
-            Fault::new("the user is missing", HELP).error("Invalid uid [] specified for client child")
-        );
-    }
-    let program = words.next().unwrap_or("");
-    if program.starts_with('/') {
-        return Ok(());
-    }
-    let fault = Fault::new(format!("`{program}` is not a full path"), HELP);
-    Err(fault.error(format!("Client child command [{program}] is not full pathname")))
-}
-
-pub(super) fn apiauth(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    let mut words = word.text.split_whitespace();
-    let named = words.next().is_some();
-    let lists = words.clone().count();
-    let right = words.all(|word| {
-        ["uid=", "gid="].iter().any(|key| word.strip_prefix(key).is_some_and(|list| !list.is_empty()))
-    });
-    if named && lists > 0 && right {
-        return Ok(());
-    }
-    let help = "expected a client name, then uid=LIST or gid=LIST or both";
-    Err(Fault::new("this is no rule for a client", help)
-        .error(format!("Invalid apiauth directive [{}]", word.text))
-        .line(LogLevel::Info, "Syntax: apiauth client [uid=uidlist] [gid=gidlist]")
-        .line(LogLevel::Info, "Where uidlist is a comma-separated list of uids,")
-        .line(LogLevel::Info, "and gidlist is a comma-separated list of gids")
-        .line(LogLevel::Info, "One or the other must be specified."))
-}
-
 /// For directives whose argument is not looked at.
 pub(super) fn nothing(_: &mut Reader<'_>, _: &Word<'_>) -> Result<(), Fault> {
     Ok(())

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::OnceLock;
+
+use super::settings::Account;
 
 /// A network interface as far as the configuration cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +43,21 @@ pub struct HostFacts {
     pub device: fn(&str) -> Device,
     /// UDP services: port and name, as in `/etc/services`.
     pub udp_services: Vec<(u16, String)>,
+    /// A user by name, for `respawn` and `apiauth`.
+    pub user: fn(&str) -> Option<Account>,
+    /// A group by name, for `apiauth`.
+    pub group: fn(&str) -> Option<u32>,
+    /// Whether there is a program at this path.
+    pub is_executable: fn(&str) -> bool,
+    /// What this binary can run in place of a program that is missing.
+    pub applets: Vec<&'static str>,
+}
+
+static APPLETS: OnceLock<Vec<&'static str>> = OnceLock::new();
+
+/// Says once, at the start of the program, which applets the binary has. Later calls have no effect.
+pub fn announce_applets(names: Vec<&'static str>) {
+    let _ = APPLETS.set(names);
 }
 
 impl HostFacts {
@@ -54,6 +72,10 @@ impl HostFacts {
             resolve6: resolve_ipv6,
             device: look_at_device,
             udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
+            user,
+            group,
+            is_executable,
+            applets: APPLETS.get().cloned().unwrap_or_default(),
         }
     }
 
@@ -94,6 +116,19 @@ fn look_at_device(path: &str) -> Device {
         Ok(_) => Device::Other,
         Err(_) => Device::Missing,
     }
+}
+
+fn user(name: &str) -> Option<Account> {
+    let user = nix::unistd::User::from_name(name).ok().flatten()?;
+    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+fn group(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+fn is_executable(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 fn interfaces() -> BTreeMap<String, Interface> {

@@ -12,6 +12,7 @@
 mod apply;
 pub mod authkeys;
 pub mod check;
+mod clients;
 pub mod diagnostic;
 pub mod directive;
 pub mod ha_cf;
@@ -37,6 +38,7 @@ use self::source::{cited_path, logged_path, push_limited, read_file, ReadError, 
 use crate::types::{AuthKeys, LogLevel, NodeName};
 
 pub use self::apply::NODES_MAX;
+pub use self::clients::CLIENTS_MAX;
 pub use self::medium::MEDIA_MAX;
 pub use self::value::syslog_facility;
 

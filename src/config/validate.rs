@@ -2,6 +2,7 @@
 //! the original's order, since their log lines come in that order.
 
 use super::apply::{enable_logd, Word, LOGD_DISABLED};
+use super::clients::add_default_api_auth;
 use super::diagnostic::{Place, Severity};
 use super::directive::DIRECTIVES;
 use super::ha_cf::Reader;
@@ -26,6 +27,7 @@ pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     check_failback(reader);
     check_log(reader);
     check_autojoin(reader);
+    add_default_api_auth(reader);
     record_derived(reader);
 }
 

@@ -75,6 +75,11 @@ impl Layout {
         self.var_lib_dir.join("fifo")
     }
 
+    /// Links to this program under the names that scripts call.
+    pub fn programs(&self) -> PathBuf {
+        self.var_lib_dir.join("programs")
+    }
+
     /// The generation number.
     pub fn generation_file(&self) -> PathBuf {
         self.var_lib_dir.join("hb_generation")

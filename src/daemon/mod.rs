@@ -2,10 +2,12 @@
 
 pub mod alarm;
 pub mod children;
+mod clients;
 pub mod command_line;
 pub mod copies;
 pub mod driver;
 pub mod environment;
+pub mod fifo;
 pub mod groups;
 pub mod identity;
 pub mod layout;
@@ -13,6 +15,9 @@ pub mod logd;
 pub mod packets;
 pub mod pings;
 pub mod process;
+pub mod propagate;
 pub mod reload;
+pub mod respawn;
+pub mod script_files;
 pub mod start;
 pub mod watchdog;
