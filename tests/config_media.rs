@@ -28,6 +28,7 @@ fn read(lines: &str) -> HaCfReport {
         resolve6: |host| Some(std::net::SocketAddrV6::new(host.parse().ok()?, 0, 0, 0)),
         device: |path| if path.starts_with("/dev/") { Device::Character } else { Device::Missing },
         udp_services: vec![(694, "ha-cluster".into())],
+        ..HostFacts::gather()
     };
     let text = format!("{PLAIN}{lines}");
     let report =

@@ -168,6 +168,7 @@ impl Cluster {
             nodes,
             me,
             peer,
+            pings,
             history,
             load: _,
             random: _,
@@ -196,6 +197,9 @@ impl Cluster {
             }
         }
         into.add(nodes.get(*me).map(|node| &node.status));
+        for ping in pings {
+            ping.fingerprint(settings.dead_ping_ms, into);
+        }
         history.fingerprint(into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);

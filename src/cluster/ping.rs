@@ -8,12 +8,13 @@ use crate::types::{LinkName, LogLevel, NodeName};
 use crate::wire::message::Message;
 
 use super::event::Output;
+use super::fingerprint::Fingerprint;
 use super::settings::PingSettings;
 use super::view::{LinkView, NodeView};
 use super::Cluster;
 
 /// Status words of ping nodes (messaging spec 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum PingStatus {
     /// It never answered, and still has time.
     Init,
@@ -48,6 +49,12 @@ impl PingNode {
     pub(super) fn new(settings: PingSettings) -> Option<Self> {
         let link = LinkName::new(settings.name.as_str())?;
         Some(Self { settings, link, status: PingStatus::Init, link_up: false, last_answer_ms: None })
+    }
+
+    pub(super) fn fingerprint(&self, dead_ping_ms: u64, into: &mut Fingerprint) {
+        let Self { settings: _, link: _, status, link_up, last_answer_ms } = self;
+        into.add((status, link_up));
+        into.moment_if(*last_answer_ms, dead_ping_ms);
     }
 
     /// How many nodes of the configuration stand before it.

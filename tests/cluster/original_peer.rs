@@ -48,6 +48,8 @@ impl Play {
             dead_time_ms: 1000,
             warn_time_ms: 500,
             init_dead_ms: 3000,
+            pings: Vec::new(),
+            dead_ping_ms: 1000,
             hop_fudge: 1,
             auto_failback,
             max_rexmit_delay_ms: 250,

@@ -409,6 +409,8 @@ impl World {
             dead_time_ms: DEAD_TIME_MS,
             warn_time_ms: DEAD_TIME_MS / 2,
             init_dead_ms: INIT_DEAD_MS,
+            pings: Vec::new(),
+            dead_ping_ms: 1000,
             hop_fudge: 1,
             auto_failback: self.config.auto_failback[host],
             max_rexmit_delay_ms: 1_000,
