@@ -227,6 +227,10 @@ impl FromStr for ResourceSet {
 /// How loud a log line is, with the original's words (agents spec 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogLevel {
+    /// `EMERG`
+    Emergency,
+    /// `ALERT`
+    Alert,
     /// `CRIT`
     Critical,
     /// `ERROR`
@@ -245,6 +249,8 @@ impl LogLevel {
     /// The word in a log line.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Emergency => "EMERG",
+            Self::Alert => "ALERT",
             Self::Critical => "CRIT",
             Self::Error => "ERROR",
             Self::Warning => "WARN",
@@ -254,9 +260,11 @@ impl LogLevel {
         }
     }
 
-    /// The syslog priority, 2 to 7.
+    /// The syslog priority, 0 to 7.
     pub fn syslog_priority(self) -> u8 {
         match self {
+            Self::Emergency => 0,
+            Self::Alert => 1,
             Self::Critical => 2,
             Self::Error => 3,
             Self::Warning => 4,
@@ -272,7 +280,8 @@ impl FromStr for LogLevel {
 
     /// Takes exactly one of the words of [`LogLevel::as_str`].
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Critical, Self::Error, Self::Warning, Self::Notice, Self::Info, Self::Debug]
+        use LogLevel::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
+        [Emergency, Alert, Critical, Error, Warning, Notice, Info, Debug]
             .into_iter()
             .find(|level| level.as_str() == text)
             .ok_or(())
@@ -349,6 +358,10 @@ pub struct AuthKeys {
     /// By number, 0 to 15.
     pub keys: BTreeMap<u8, AuthKey>,
 }
+
+/// Environment variable, `yes` for scripts of `rc.d` that are told of something that the daemon has dealt
+/// with itself, a takeover: programs that the scripts call in order to do it do nothing.
+pub const DONE_VARIABLE: &str = "HA_DONE_BY_DAEMON";
 
 #[cfg(test)]
 mod tests {

@@ -104,7 +104,7 @@ pub struct JobOutcome {
 }
 
 /// Work for a child process: groups of resources to start, stop or announce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Start every group of the set, skipping what is already active.
     Acquire(ResourceSet),

@@ -4,6 +4,7 @@ use crate::types::{Generation, LinkName, LogLevel, NodeName, ResourceSet, Sequen
 use crate::wire::message::Message;
 
 use super::event::Output;
+use super::fingerprint::Fingerprint;
 use super::node::{Extension, Status};
 use super::Cluster;
 
@@ -14,7 +15,7 @@ const DEAD_TIME_EXTRA_MAX_MS: u64 = 60_000;
 const REQNODES_RETRY_MS: u64 = 1000;
 
 /// Timers and flags of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Liveness {
     /// The start input came.
     pub started_ms: Option<u64>,
@@ -32,6 +33,34 @@ pub(super) struct Liveness {
     pub no_verdict_before_ms: u64,
     /// The sum of what is announced beyond deadtime (quick restart).
     pub extra_dead_time_ms: u64,
+}
+
+impl Liveness {
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, cluster: &Cluster, into: &mut Fingerprint) {
+        let Self {
+            started_ms,
+            communication_up,
+            flow_control,
+            last_beat_ms,
+            next_beat_ms,
+            reqnodes_retry_ms,
+            reqnodes_turn,
+            no_verdict_before_ms,
+            extra_dead_time_ms,
+        } = self;
+        into.add((started_ms.is_some(), communication_up, flow_control, extra_dead_time_ms));
+        into.add(reqnodes_turn % cluster.nodes.len().saturating_sub(1).max(1));
+        // The start counts for nodes that were never heard only.
+        let unheard = |node: &&super::node::Node| !node.is_dead() && node.last_status_ms.is_none();
+        let waits = cluster.nodes.iter().enumerate().any(|(at, node)| at != cluster.me && unheard(&node));
+        let patience_ms = 2 * cluster.settings.init_dead_ms;
+        into.moment_if(started_ms.filter(|_| waits), patience_ms);
+        into.moment(*last_beat_ms, 2 * cluster.settings.dead_time_ms);
+        into.moment(*next_beat_ms, 0);
+        into.moment_if(*reqnodes_retry_ms, 0);
+        into.moment(*no_verdict_before_ms, 0);
+    }
 }
 
 impl Cluster {
@@ -229,6 +258,9 @@ impl Cluster {
             return;
         };
         let interval_ms = self.now.monotonic_ms - last;
+        if Some(sender) == self.peer {
+            self.original_was_silent(interval_ms);
+        }
         let name = self.nodes[sender].name.clone();
         if interval_ms > self.nodes[sender].dead_after_ms {
             let text = format!("Late heartbeat: Node {name}: interval {interval_ms} ms (> deadtime)");

@@ -9,12 +9,13 @@ use crate::types::{clean_site, HostRecord, LogLevel, NodeName, Uuid};
 use crate::wire::message::Message;
 
 use super::event::{HostList, Output};
+use super::fingerprint::Fingerprint;
 use super::node::{Node, Status};
 use super::text::escape;
 use super::Cluster;
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     /// Nodes that were deleted; at most [`NODES_MAX`].
     deleted: Vec<HostRecord>,
@@ -23,6 +24,14 @@ pub(super) struct Members {
     /// A 3.0.6 peer took over from a node that is neither of us: what it claims since is more than
     /// it started.
     pub peer_took_for_another: bool,
+}
+
+impl Members {
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { deleted, members_changed: _, deleted_changed: _, peer_took_for_another } = self;
+        into.add((deleted.len(), peer_took_for_another));
+    }
 }
 
 impl Cluster {

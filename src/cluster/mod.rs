@@ -9,14 +9,18 @@
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `claims` | who holds which set, first acquisition, takeover |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
+//! | `original` | what only a 3.0.6 peer needs |
 //! | `lateness` | what a node does that was paused |
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
 //! | `jobs` | which child runs when |
+//! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
+//! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
 
 pub mod event;
+pub mod fingerprint;
 pub mod settings;
 pub mod view;
 
@@ -27,8 +31,10 @@ mod jobs;
 mod lateness;
 mod legacy;
 mod liveness;
+mod local;
 mod members;
 mod node;
+mod original;
 mod receive;
 mod sequence;
 mod shutdown;
@@ -36,6 +42,7 @@ mod status;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::{Message, Value};
@@ -49,6 +56,7 @@ use legacy::Legacy;
 use liveness::Liveness;
 use members::Members;
 use node::{Node, Status};
+use original::Original;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
@@ -66,9 +74,9 @@ const FLOW_WINDOW: u64 = 250;
 ///
 /// Feed it with [`Cluster::handle`], carry out what [`Cluster::poll_output`] hands out, and tick
 /// it at [`Cluster::next_timeout_ms`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cluster {
-    settings: ClusterSettings,
+    settings: Arc<ClusterSettings>,
     now: Now,
     outputs: VecDeque<Output>,
     /// In configuration order, this node included.
@@ -83,6 +91,7 @@ pub struct Cluster {
     liveness: Liveness,
     members: Members,
     claims: Claims,
+    original: Original,
     lateness: Lateness,
     handover: Handover,
     shutdown: Shutdown,
@@ -130,6 +139,7 @@ impl Cluster {
             liveness: Liveness::default(),
             members: Members::default(),
             claims,
+            original: Original::default(),
             lateness: Lateness::default(),
             handover: Handover::default(),
             shutdown: Shutdown::default(),
@@ -141,7 +151,7 @@ impl Cluster {
             clients_paused: false,
             believed_last: false,
             ended: false,
-            settings,
+            settings: Arc::new(settings),
         };
         cluster.recall_hosts();
         cluster
@@ -178,6 +188,11 @@ impl Cluster {
         self.believed_last
     }
 
+    /// Communication is up: the resource protocol runs, and programs beside the daemon may start.
+    pub fn communication_up(&self) -> bool {
+        self.liveness.communication_up
+    }
+
     /// The next effect to carry out, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -197,6 +212,7 @@ impl Cluster {
         [
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
+            self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
             self.shutdown.next_timeout_ms(),
@@ -214,6 +230,7 @@ impl Cluster {
         }
         if self.settings.manage_resources && self.liveness.communication_up {
             self.decide_first_acquisition();
+            self.ask_returned_peer();
             self.resolve_conflicts();
             self.adopt_orphans();
             self.hand_over_failed();
@@ -265,6 +282,12 @@ impl Cluster {
         if let Some(number) = number {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);
         }
+        let own_copy = sequenced && self.is_to_us(&message);
+        if own_copy {
+            // What this node says of its own status it has acted on already (messaging spec 7.4).
+            let unchanged = message.kind() == "status";
+            self.outputs.push_back(Output::Deliver { message: message.clone(), unchanged });
+        }
         self.hand_to_media(message);
         self.watch_flow();
     }
@@ -305,41 +328,6 @@ impl Cluster {
             let text = if full { "all clients are now paused" } else { "all clients are now resumed" };
             self.log(LogLevel::Debug, text);
             self.outputs.push_back(Output::ClientsPaused(full));
-        }
-    }
-
-    /// A message of a local client or script: its effect here is that of the same message from
-    /// the network, then it goes out to the others.
-    fn local_message(&mut self, message: Message) {
-        if message.kind().is_empty() || message.kind().starts_with("NS_") {
-            self.log_limited(
-                "local-message",
-                LogLevel::Error,
-                "message from a local program without a usable type",
-            );
-            return;
-        }
-        match (message.kind(), message.text("info")) {
-            ("ask_resources", Some("me")) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                match set.parse() {
-                    Ok(set) => drop(self.request_standby(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            ("hb_takeover", _) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                let set = if set == "failback" { "local" } else { set };
-                match set.parse() {
-                    Ok(set) => drop(self.request_takeover(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            ("addnode" | "delnode" | "setweight" | "setsite", _) => {
-                self.send(message.clone());
-                self.administer(&message);
-            }
-            _ => self.send(message),
         }
     }
 

@@ -4,13 +4,14 @@ use crate::types::{
     Generation, HostRecord, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid, WEIGHT_DEFAULT,
 };
 
+use super::fingerprint::Fingerprint;
 use super::sequence::{HeldBack, Received};
 
 /// Longest status text kept; the original's buffer holds 32 (messaging spec 1.6).
 pub const STATUS_MAX_BYTES: usize = 31;
 
 /// A node's status as it announces it, or as we judge it (messaging spec 4.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Never heard, or its first packets.
     Init,
@@ -84,6 +85,27 @@ pub struct Extension {
     pub answer: Option<u64>,
     /// Digest of its haresources.
     pub digest: String,
+}
+
+impl Extension {
+    fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self {
+            hears_us,
+            hears_generation,
+            holding,
+            settled,
+            failed,
+            held_at_loss,
+            leftover,
+            forfeits,
+            question,
+            answer,
+            digest,
+        } = self;
+        into.own_generation(hears_generation.unwrap_or_default());
+        into.add((hears_us, holding, settled, failed, held_at_loss, leftover, forfeits));
+        into.add((question, answer, digest));
+    }
 }
 
 /// One node of the configuration.
@@ -161,6 +183,46 @@ impl Node {
     pub fn record(&self) -> HostRecord {
         let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
         HostRecord { name, uuid, weight, site }
+    }
+
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub(super) fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self {
+            name: _,
+            uuid,
+            status,
+            links,
+            generation,
+            received,
+            held,
+            status_sequence,
+            status_ts: _,
+            last_status_ms,
+            added_ms,
+            dead_after_ms,
+            ack_trigger: _,
+            acknowledged: _,
+            heard,
+            key_index,
+            extension,
+            weight: _,
+            site: _,
+        } = self;
+        into.add((uuid.is_some(), status, dead_after_ms, heard, key_index));
+        into.moment_if(*added_ms, *dead_after_ms);
+        held.fingerprint(into);
+        for Link { name: _, up, last_packet_ms } in links {
+            into.add(up);
+            into.moment_if(last_packet_ms.filter(|_| *up), *dead_after_ms);
+        }
+        into.peer_generation(*generation);
+        received.fingerprint(into);
+        into.peer_number(status_sequence.0);
+        into.moment_if(*last_status_ms, 2 * *dead_after_ms);
+        into.add(extension.is_some());
+        if let Some(extension) = extension {
+            extension.fingerprint(into);
+        }
     }
 
     /// It counts as a live member: up or active.

@@ -290,7 +290,7 @@ impl Cluster {
     }
 
     /// `destuuid` decides, else `dest`, else it is for everybody (messaging spec 3.2, step 6).
-    fn is_to_us(&self, message: &Message) -> bool {
+    pub(super) fn is_to_us(&self, message: &Message) -> bool {
         match (message.uuid("destuuid"), message.text("dest")) {
             (Some(uuid), _) => uuid == self.settings.uuid,
             (None, Some(dest)) => dest == self.settings.local.as_str(),
@@ -344,9 +344,15 @@ impl Cluster {
             "resource" => self.receive_resource(sender, message),
             "ask_resources" => self.receive_ask_resources(sender, message),
             "harefuse" => self.receive_refusal(sender, message),
-            "hb_takeover" => self.receive_takeover_request(sender, message),
+            "hb_takeover" => {
+                self.receive_takeover_request(sender, message);
+                self.hook(message.clone());
+            }
             "ip-request" => self.receive_ip_request(sender, message),
             "ip-request-resp" => self.receive_ip_request_response(sender, message),
+            // From client to client: nothing for scripts.
+            "hbapi-clstat" | "query-cstatus" | "respond-cstatus" => {}
+            _ if message.text("to_id").is_some() => {}
             _ => self.hook(message.clone()),
         }
         if !matches!(message.kind(), "status") && !message.kind().starts_with("NS_") {

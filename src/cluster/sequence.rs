@@ -3,9 +3,12 @@
 //! Source: messaging spec 3.2 (receive), 3.3 (retransmission), 3.4 (history), 3.5 (acknowledgement).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::types::SequenceNumber;
 use crate::wire::message::Message;
+
+use super::fingerprint::Fingerprint;
 
 /// Most numbers remembered as missing per node (messaging spec 3.2).
 pub const MISSING_MAX: usize = 500;
@@ -106,6 +109,19 @@ impl Received {
         }
     }
 
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { last, missing, jump } = self;
+        into.add((last.is_some(), jump.is_some(), missing.len()));
+        for number in last.iter().chain(jump) {
+            into.peer_number(*number);
+        }
+        for (number, due_ms) in missing {
+            into.peer_number(*number);
+            into.moment(*due_ms, 0);
+        }
+    }
+
     /// Forgets everything: a new generation begins, or the node died.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -193,6 +209,17 @@ impl HeldBack {
         (!self.messages.is_empty()).then_some(self.since_ms)
     }
 
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { messages, since_ms } = self;
+        into.add(messages.len());
+        for (number, message) in messages {
+            into.peer_number(*number);
+            into.message(message, false);
+        }
+        into.moment_if((!messages.is_empty()).then_some(*since_ms), u64::MAX);
+    }
+
     /// Forgets all: a new life of the node begins, or it died.
     pub fn clear(&mut self) {
         self.messages.clear();
@@ -223,13 +250,26 @@ pub enum Resend {
 /// Our own sent messages, newest last, and how far others acknowledged them.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    sent: VecDeque<Sent>,
+    /// Shared by clones of the value: messages are never changed.
+    sent: VecDeque<Arc<Sent>>,
     highest: u64,
     /// Everything up to here is acknowledged by all live nodes.
     acknowledged: u64,
 }
 
 impl History {
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint): what somebody may
+    /// still ask for.
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { sent, highest, acknowledged: _ } = self;
+        into.own_number(*highest);
+        for Sent { number, message, last_sent_ms: _ } in sent.iter().map(Arc::as_ref) {
+            if into.may_be_asked_for(*number) {
+                into.message(message, true);
+            }
+        }
+    }
+
     /// The number for the next message.
     pub fn next_number(&mut self) -> SequenceNumber {
         self.highest += 1;
@@ -241,7 +281,7 @@ impl History {
         if self.sent.len() == HISTORY_MAX {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { number: number.0, message, last_sent_ms: now_ms });
+        self.sent.push_back(Arc::new(Sent { number: number.0, message, last_sent_ms: now_ms }));
     }
 
     /// The newest number sent.
@@ -275,7 +315,7 @@ impl History {
             None => Resend::Gone("seqno not found"),
             Some(sent) if now_ms < sent.last_sent_ms + pause_ms => Resend::Nothing,
             Some(sent) => {
-                sent.last_sent_ms = now_ms;
+                Arc::make_mut(sent).last_sent_ms = now_ms;
                 Resend::Message(sent.message.clone())
             }
         }

@@ -72,7 +72,6 @@ pub(super) struct Draft {
     pub(super) other_media: usize,
     pub(super) media_places: Vec<Place>,
     baud_given: bool,
-    watchdog_given: bool,
     pacemaker_given: bool,
 }
 
@@ -390,17 +389,28 @@ pub(super) fn syslogmsgfmt(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(
 }
 
 pub(super) fn conn_logd_time(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    positive_time(reader, word).map(drop)
+    reader.draft.settings.log.logd_retry_ms = positive_time(reader, word)?;
+    Ok(())
 }
 
 pub(super) fn use_logd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    if boolean(word)? {
-        reader.draft.use_logd = Some(true);
-        return Err(not_here("use_logd: there is no logging daemon in this release"));
+    let wanted = boolean(word)?;
+    reader.draft.use_logd = Some(wanted);
+    if wanted {
+        enable_logd(reader);
+    } else {
+        reader.draft.settings.log.use_logd = false;
+        reader.log(LogLevel::Warning, LOGD_DISABLED);
     }
-    reader.log(LogLevel::Warning, LOGD_DISABLED);
-    reader.draft.use_logd = Some(false);
     Ok(())
+}
+
+/// For `use_logd` and for a file that names no target at all.
+pub(super) fn enable_logd(reader: &mut Reader<'_>) {
+    reader.draft.settings.log.use_logd = true;
+    reader.log(LogLevel::Info, "Enabling logging daemon ");
+    let text = "logfile and debug file are those specified in logd config file (default /etc/logd.cf)";
+    reader.log(LogLevel::Info, text);
 }
 
 /// Said for `use_logd off`, and at the end when there are other targets.
@@ -474,11 +484,15 @@ pub(super) fn env(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-pub(super) fn watchdog(reader: &mut Reader<'_>, _: &Word<'_>) -> Result<(), Fault> {
-    if std::mem::replace(&mut reader.draft.watchdog_given, true) {
+pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    if reader.draft.settings.watchdog.is_some() {
         return Err(Fault::new("`watchdog` is given a second time", "only one device is possible")
             .error("heartbeat: Watchdog device multiply specified."));
     }
+    if !word.text.starts_with('/') {
+        return Err(Fault::new("this is no device", "expected a path such as /dev/watchdog"));
+    }
+    reader.draft.settings.watchdog = Some(word.text.into());
     Ok(())
 }
 
@@ -503,42 +517,6 @@ pub(super) fn stonith_host(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         1 => Err(Fault::new("the device's type is missing", HELP).error("No Stonith type given")),
         _ => Ok(()),
     }
-}
-
-/// `respawn` and `failfast`.
-pub(super) fn client(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    const HELP: &str = "expected a user, a program with its full path, and its arguments";
-    let mut words = word.text.split_whitespace();
-    if words.next().is_none() {
-        return Err(
-            Fault::new("the user is missing", HELP).error("Invalid uid [] specified for client child")
-        );
-    }
-    let program = words.next().unwrap_or("");
-    if program.starts_with('/') {
-        return Ok(());
-    }
-    let fault = Fault::new(format!("`{program}` is not a full path"), HELP);
-    Err(fault.error(format!("Client child command [{program}] is not full pathname")))
-}
-
-pub(super) fn apiauth(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    let mut words = word.text.split_whitespace();
-    let named = words.next().is_some();
-    let lists = words.clone().count();
-    let right = words.all(|word| {
-        ["uid=", "gid="].iter().any(|key| word.strip_prefix(key).is_some_and(|list| !list.is_empty()))
-    });
-    if named && lists > 0 && right {
-        return Ok(());
-    }
-    let help = "expected a client name, then uid=LIST or gid=LIST or both";
-    Err(Fault::new("this is no rule for a client", help)
-        .error(format!("Invalid apiauth directive [{}]", word.text))
-        .line(LogLevel::Info, "Syntax: apiauth client [uid=uidlist] [gid=gidlist]")
-        .line(LogLevel::Info, "Where uidlist is a comma-separated list of uids,")
-        .line(LogLevel::Info, "and gidlist is a comma-separated list of gids")
-        .line(LogLevel::Info, "One or the other must be specified."))
 }
 
 /// For directives whose argument is not looked at.

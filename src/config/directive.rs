@@ -4,6 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
+use super::clients;
 use super::medium;
 
 /// How a directive's arguments are cut (messaging spec 5.1).
@@ -59,6 +60,8 @@ use Support::{Limited, NotYet, Refused, Supported};
 
 const NO_PLUGIN: Support =
     Refused("it needed a plugin that distributions did not ship; use ucast, mcast or bcast");
+const NO_QUORUM: Support =
+    Refused("it serves the membership program of pacemaker; two nodes with haresources have no quorum");
 const NO_PACEMAKER: Support =
     Limited("only false: resources are managed by haresources; use the original with pacemaker");
 
@@ -88,7 +91,7 @@ pub const DIRECTIVES: &[Directive] = &[
         "protocol generation computation method"),
     row("realtime", List, Some("true"), true, Supported, apply::realtime, "enable realtime behavior?"),
     row("msgfmt", List, Some("classic"), true, Supported, apply::msgfmt, "message format in the wire"),
-    row("conn_logd_time", List, Some("60"), true, NotYet, apply::conn_logd_time,
+    row("conn_logd_time", List, Some("60"), true, Supported, apply::conn_logd_time,
         "the interval to reconnect to logd"),
     row("log_badpack", List, Some("true"), true, Supported, apply::log_badpack, "warn about bad packets"),
     row("syslogmsgfmt", List, Some("true"), true, Supported, apply::syslogmsgfmt,
@@ -129,8 +132,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("logfacility", List, None, true, Supported, apply::logfacility, "facility for syslog, or none"),
     row("logfile", List, None, true, Supported, apply::logfile, "file for log lines"),
     row("debugfile", List, None, true, Supported, apply::debugfile, "file for log and debug lines"),
-    row("use_logd", List, None, true, Limited("only off: there is no logging daemon in this release"),
-        apply::use_logd, "log through the logging daemon"),
+    row("use_logd", List, None, true, Supported, apply::use_logd, "log through the logging daemon"),
     row("rtprio", List, None, true, Supported, apply::rtprio, "realtime priority, 1 to 99"),
     row("coreroot", List, None, true, Supported, apply::coreroot, "directory for core dumps"),
     row("env", List, None, false, Supported, apply::env, "NAME=value, exported to scripts as HA_NAME"),
@@ -147,12 +149,12 @@ pub const DIRECTIVES: &[Directive] = &[
     row("deadping", List, None, true, NotYet, apply::deadping, "deadtime of ping hosts"),
     row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
-    row("watchdog", List, None, true, NotYet, apply::watchdog, "watchdog device"),
+    row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
     row("use_apphbd", List, None, false, NotYet, apply::use_apphbd, "be watched by apphbd"),
-    row("respawn", Line, None, false, NotYet, apply::client, "program to run beside the daemon"),
-    row("failfast", Line, None, false, NotYet, apply::client, "the same; reboot when it dies"),
-    row("apiauth", Line, None, false, NotYet, apply::apiauth, "who may use the client API"),
-    row("quorum_server", List, None, true, NotYet, apply::nothing, "host that decides about quorum"),
+    row("respawn", Line, None, false, Supported, clients::respawn, "program to run beside the daemon"),
+    row("failfast", Line, None, false, Supported, clients::failfast, "the same; reboot when it dies"),
+    row("apiauth", Line, None, false, Supported, clients::apiauth, "who may use the client API"),
+    row("quorum_server", List, None, true, NO_QUORUM, apply::nothing, "host that decides about quorum"),
 
     row("crm_daemon_dir", List, None, false, Refused("it belongs to pacemaker"), apply::nothing,
         "where pacemaker's programs are"),

@@ -12,11 +12,13 @@
 mod apply;
 pub mod authkeys;
 pub mod check;
+mod clients;
 pub mod diagnostic;
 pub mod directive;
 pub mod ha_cf;
 pub mod haresources;
 pub mod host;
+pub mod logd_cf;
 mod medium;
 pub mod settings;
 pub mod source;
@@ -35,6 +37,7 @@ use self::source::{cited_path, logged_path, push_limited, read_file, ReadError, 
 use crate::types::{AuthKeys, LogLevel, NodeName};
 
 pub use self::apply::NODES_MAX;
+pub use self::clients::CLIENTS_MAX;
 pub use self::medium::MEDIA_MAX;
 pub use self::value::syslog_facility;
 
@@ -43,6 +46,18 @@ pub type LogLine = (LogLevel, String);
 
 /// Where the configuration is when nobody says otherwise.
 pub const DIRECTORY_DEFAULT: &str = "/etc/ha.d";
+
+/// Environment variable with a folder put in front of all paths: for tests and demonstrations.
+pub const ROOT_VARIABLE: &str = "HA_ROOT";
+
+/// An absolute path, below the folder that [`ROOT_VARIABLE`] names when it names one with an absolute
+/// path.
+pub fn below_root(path: &str) -> PathBuf {
+    match std::env::var_os(ROOT_VARIABLE).map(PathBuf::from).filter(|root| root.is_absolute()) {
+        Some(root) => root.join(path.trim_start_matches('/')),
+        None => PathBuf::from(path),
+    }
+}
 
 /// The version the log and `heartbeat -V` claim, since peers and scripts look at it.
 pub const VERSION: &str = "3.0.6";

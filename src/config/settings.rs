@@ -90,6 +90,41 @@ pub enum AutoJoin {
     Any,
 }
 
+/// A program to run beside the daemon (messaging spec 7.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Program and arguments as written; what the log names it by.
+    pub command: String,
+    /// The user's name.
+    pub user: String,
+    /// As whom it runs.
+    pub account: Account,
+    /// `failfast`: the machine is rebooted when it dies.
+    pub fail_fast: bool,
+    /// There is no such program, and this applet of ours runs in its place.
+    pub built_in: Option<&'static str>,
+}
+
+/// A user of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User.
+    pub uid: u32,
+    /// The user's first group.
+    pub gid: u32,
+}
+
+/// One `apiauth` line: who may sign on under a name. Either list is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApiAuth {
+    /// The client's name, `anon` for casual ones, `default` for names without a line.
+    pub client: String,
+    /// Users.
+    pub uids: Vec<u32>,
+    /// Groups; compared with the client's effective group only.
+    pub gids: Vec<u32>,
+}
+
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
@@ -106,6 +141,10 @@ pub struct LogConfig {
     pub syslog_format: bool,
     /// `debug`, 0 to 255.
     pub debug_level: u8,
+    /// `use_logd`: lines go to the logging daemon, to the places above while it is not there.
+    pub use_logd: bool,
+    /// `conn_logd_time`: how long it is left alone when it is not there.
+    pub logd_retry_ms: u64,
 }
 
 /// All of `ha.cf`, checked. Times are milliseconds.
@@ -164,9 +203,15 @@ pub struct HaCf {
     pub log: LogConfig,
     /// `env NAME=value`, exported to scripts as `HA_NAME`.
     pub environment: Vec<(String, String)>,
+    /// `respawn` and `failfast`, in file order.
+    pub clients: Vec<Client>,
+    /// `apiauth`, then the original's own rules for names without one.
+    pub api_auth: Vec<ApiAuth>,
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,
+    /// The watchdog device.
+    pub watchdog: Option<std::path::PathBuf>,
 }
 
 impl HaCf {

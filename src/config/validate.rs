@@ -1,7 +1,8 @@
 //! The second half of reading ha.cf: defaults, derived values and the checks across directives, in
 //! the original's order, since their log lines come in that order.
 
-use super::apply::{Word, LOGD_DISABLED};
+use super::apply::{enable_logd, Word, LOGD_DISABLED};
+use super::clients::add_default_api_auth;
 use super::diagnostic::{Place, Severity};
 use super::directive::DIRECTIVES;
 use super::ha_cf::Reader;
@@ -24,6 +25,7 @@ pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     check_times(reader);
     check_failback(reader);
     check_log(reader);
+    add_default_api_auth(reader);
     record_derived(reader);
 }
 
@@ -148,35 +150,40 @@ fn check_failback(reader: &mut Reader<'_>) {
     reader.log(LogLevel::Warning, "See documentation for conversion details.");
 }
 
-/// Where the lines go. Without any target the original turns to its logging daemon, whose lines end
-/// up in syslog; this release goes to syslog itself.
+/// Where the lines go. While the logging daemon is not there they go to what is configured beside
+/// it; where that is nothing, to syslog, and are not lost as with the original.
 fn check_log(reader: &mut Reader<'_>) {
     let log = &reader.draft.settings.log;
     let some_target = log.facility.is_some() || log.log_file.is_some() || log.debug_file.is_some();
-    if some_target {
-        reader.log(LogLevel::Warning, LOGD_DISABLED);
-    } else if reader.draft.use_logd == Some(true) {
-        // refused already
-    } else if reader.draft.use_logd == Some(false) {
-        reader.log(LogLevel::Error, "No log entry found in ha.cf and use_logd is set to off");
-        file_error(
-            reader,
-            "nothing says where log lines go, and use_logd is off",
-            "add a line such as: logfacility daemon",
-        );
-    } else {
-        reader.log(LogLevel::Info, "No log entry found in ha.cf -- use logd");
-        reader.log(
+    match (some_target, reader.draft.use_logd) {
+        (true, Some(true)) => reader.log(
             LogLevel::Warning,
-            "Initializing connection to logging daemon failed. Logging daemon may not be running",
-        );
-        reader.log(LogLevel::Info, "Logging to syslog, facility daemon");
-        reader.draft.settings.log.facility = Some(3);
-        reader.draft.settings.log.facility_name = Some("daemon".to_owned());
-        let message = "nothing says where log lines go: syslog, facility daemon, is used".to_owned();
-        let help = "add a line such as: logfacility daemon".to_owned();
-        reader.remark(Severity::Warning, Place::file(), message, help);
+            "logd is enabled but logfile/debugfile/logfacility is still configured in ha.cf",
+        ),
+        (true, _) => reader.log(LogLevel::Warning, LOGD_DISABLED),
+        (false, Some(true)) => fall_back_to_syslog(reader),
+        (false, Some(false)) => {
+            reader.log(LogLevel::Error, "No log entry found in ha.cf and use_logd is set to off");
+            file_error(
+                reader,
+                "nothing says where log lines go, and use_logd is off",
+                "add a line such as: logfacility daemon",
+            );
+        }
+        (false, None) => {
+            reader.log(LogLevel::Info, "No log entry found in ha.cf -- use logd");
+            enable_logd(reader);
+            fall_back_to_syslog(reader);
+            let message = "nothing says where log lines go: the logging daemon is used".to_owned();
+            let help = "add a line such as: logfacility daemon".to_owned();
+            reader.remark(Severity::Warning, Place::file(), message, help);
+        }
     }
+}
+
+fn fall_back_to_syslog(reader: &mut Reader<'_>) {
+    reader.draft.settings.log.facility = Some(3);
+    reader.draft.settings.log.facility_name = Some("daemon".to_owned());
 }
 
 /// Values the original works out and exports like those that were typed (messaging spec 5.2).

@@ -4,6 +4,7 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
@@ -12,9 +13,9 @@ use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
-use crate::ipc::requests::{CommandRequest, Parameters};
-use crate::ipc::server::{ClientEvent, ClientId, Demand, Server};
-use crate::log::Logger;
+use crate::ipc::requests::Parameters;
+use crate::ipc::server::{ClientId, Server};
+use crate::log::{Logger, RateLimit};
 use crate::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
 use crate::sys::time::{monotonic_ms, unix_time_s};
 use crate::types::{AuthKeys, Generation, LogLevel, NodeName, ResourceSet, Uuid};
@@ -23,17 +24,22 @@ use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
 use super::children::{ChildEvent, Children};
+use super::clients;
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
 use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::reload::{Change, Reload};
+use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::watchdog::Watchdog;
 
-/// Requests of clients that may wait for the cluster's answer.
-const REQUESTS_MAX: usize = 64;
+/// Lines about refused messages of clients within [`REFUSAL_WINDOW_MS`].
+const REFUSAL_LINES: u32 = 5;
+const REFUSAL_WINDOW_MS: u64 = 10_000;
 /// Packets read in one go before timers are looked at: a flood must not keep our own beat back.
 const PENDING_MAX: usize = 1000;
 /// So much later than it should be a loop counts as paused, milliseconds.
@@ -78,6 +84,13 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
+        if reason != ExitReason::StopFailed {
+            driver.logger.log_all(driver.watchdog.close());
+        }
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(driver.fifo_path);
+        }
         Ok(reason)
     })
 }
@@ -112,28 +125,33 @@ impl Signals {
     }
 }
 
-struct Driver {
-    cluster: Cluster,
+pub(super) struct Driver {
+    pub(super) cluster: Cluster,
     media: MediaSet,
-    server: Server,
+    pub(super) server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
-    groups: Groups,
+    pub(super) respawn: Respawn,
+    pub(super) groups: Groups,
     host_cache: HostCache,
-    parameters: Parameters,
-    keys: AuthKeys,
-    format: WireFormat,
-    bad_packets: BadPackets,
+    pub(super) parameters: Parameters,
+    pub(super) keys: AuthKeys,
+    pub(super) format: WireFormat,
+    pub(super) bad_packets: BadPackets,
     copies: Copies,
-    local: NodeName,
+    pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
-    logger: Logger,
+    watchdog: Watchdog,
+    pub(super) logger: Logger,
     foreground: bool,
     debug_level: u8,
-    requests: Vec<(RequestId, ClientId)>,
-    last_request: u64,
-    clients_paused: bool,
+    pub(super) requests: Vec<(RequestId, ClientId)>,
+    pub(super) last_request: u64,
+    /// Lines about what clients wanted and did not get.
+    pub(super) refusals: RateLimit,
     load_due_ms: u64,
     exit: Option<ExitReason>,
 }
@@ -146,12 +164,19 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
             media,
+            respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
             host_cache: HostCache::new(&plan.layout, logger.clone()),
@@ -165,13 +190,14 @@ impl Driver {
             reload: Reload::new(&plan.layout, plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
+            watchdog: open_watchdog(ha_cf, &logger),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
             logger,
             requests: Vec::new(),
             last_request: 0,
-            clients_paused: false,
+            refusals: RateLimit::new(REFUSAL_LINES, REFUSAL_WINDOW_MS),
             load_due_ms: 0,
             exit: None,
         })
@@ -182,7 +208,7 @@ impl Driver {
         self.refresh_load();
         self.feed(Input::Start);
         loop {
-            if let Some(reason) = self.exit {
+            if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
             }
             let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.load_due_ms);
@@ -191,6 +217,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -198,6 +228,8 @@ impl Driver {
                 event = self.children.next() => self.child(event),
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
+                event = self.respawn.next() => self.program(&event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -224,6 +256,9 @@ impl Driver {
             self.refresh_load();
         }
         self.media.maintain(now_ms);
+        if self.cluster.communication_up() {
+            self.respawn.begin();
+        }
         if self.cluster.next_timeout_ms().is_some_and(|due| now_ms >= due) {
             self.feed(Input::Tick);
         }
@@ -306,41 +341,28 @@ impl Driver {
         }
     }
 
-    fn client(&mut self, event: ClientEvent) {
-        let (client, message) = match event {
-            ClientEvent::Request { client, message } => (client, message),
-            ClientEvent::Gone { client, .. } => {
-                // What it asked for goes on; nobody waits for the answer any more.
-                self.requests.retain(|(_, waiting)| *waiting != client);
-                return;
-            }
-        };
-        let mut view = self.cluster.view(now());
-        self.groups.add_to(&mut view);
-        self.bad_packets.add_to(&mut view);
-        match self.server.handle(client, &message, &view, &self.parameters) {
-            Some(Demand::Command(request)) => self.command_of_client(client, request),
-            Some(Demand::ClusterMessage(message)) if !self.clients_paused => {
-                self.feed(Input::LocalMessage(message))
-            }
-            // Named clients are refused at signon in this release, so no other demand can come.
-            Some(_) | None => {}
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
         }
     }
 
-    fn command_of_client(&mut self, client: ClientId, request: CommandRequest) {
-        if self.requests.len() >= REQUESTS_MAX {
-            self.server.finish_command(client, Err("too many requests are waiting; nothing was changed"));
-            return;
+    /// News of a program beside the daemon.
+    fn program(&mut self, event: &RespawnEvent) {
+        if self.respawn.handle(event) == Consequence::Reboot {
+            self.exit = Some(ExitReason::StopFailed);
         }
-        self.last_request += 1;
-        let id = RequestId(self.last_request);
-        self.requests.push((id, client));
-        let command = match request {
-            CommandRequest::Standby(set) => Command::Standby(set),
-            CommandRequest::Takeover(set) => Command::Takeover(set),
-        };
-        self.feed(Input::Command { request: id, command });
+    }
+
+    /// Whether the daemon may end now: the programs beside it have ended, or nobody waits for them.
+    fn may_leave(&mut self, reason: ExitReason) -> bool {
+        match reason {
+            ExitReason::StopFailed => return true,
+            ExitReason::Stopped => self.respawn.stop(STOP_PATIENCE),
+            ExitReason::Restart | ExitReason::QuickRestart(_) => self.respawn.stop(RESTART_PATIENCE),
+        }
+        self.respawn.is_stopped()
     }
 
     fn command_of_ours(&mut self, command: Command) {
@@ -350,7 +372,7 @@ impl Driver {
 
     // ---- outputs -------------------------------------------------------------------------
 
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         let frequent =
             matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
         self.debug(frequent, || format!("in: {input}"));
@@ -377,23 +399,32 @@ impl Driver {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
             Output::Hook { kind, message } => self.hook(&kind, &message),
-            Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
+            Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
-            Output::ClientsPaused(paused) => self.clients_paused = paused,
+            Output::ClientsPaused(paused) => self.server.set_paused(paused),
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
-            Output::Beat => {}
+            Output::Beat => {
+                if let Some((level, text)) = self.watchdog.feed() {
+                    self.logger.log(level, &text);
+                }
+            }
             Output::Exit(reason) => self.exit = Some(reason),
         }
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
+    }
+
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
@@ -423,7 +454,14 @@ impl Driver {
     }
 }
 
-fn now() -> Now {
+fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
+    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    logger.log_all(lines);
+    watchdog
+}
+
+pub(super) fn now() -> Now {
     Now { monotonic_ms: monotonic_ms(), wall_s: u64::try_from(unix_time_s()).unwrap_or(1) }
 }
 
@@ -461,7 +499,6 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
 }
 
 fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
-    let haclient = nix::unistd::Group::from_name("haclient").ok().flatten().map(|group| group.gid.as_raw());
     Parameters {
         recorded: ha_cf.recorded.clone(),
         dead_time_ms: ha_cf.dead_time_ms,
@@ -469,9 +506,9 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         version_text: LEGACY_VERSION.to_owned(),
         log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
         pid: std::process::id(),
-        api_auth: crate::ipc::requests::default_api_auth(haclient),
+        api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),
-        ask_peers: false,
+        ask_peers: true,
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Environment variable with a folder put in front of all paths: for tests and demonstrations.
-pub const ROOT_VARIABLE: &str = "HA_ROOT";
+pub use crate::config::ROOT_VARIABLE;
 
 /// The paths of one installation. The public folders may be changed one by one; the files follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +31,7 @@ impl Layout {
     /// The original's paths, below the folder that [`ROOT_VARIABLE`] names when it names one with
     /// an absolute path.
     pub fn from_environment() -> Self {
-        let root = std::env::var_os(ROOT_VARIABLE).map(PathBuf::from).filter(|root| root.is_absolute());
-        Self::below(root.as_deref().unwrap_or(Path::new("/")))
+        Self::below(&crate::config::below_root("/"))
     }
 
     /// `ha.cf`
@@ -77,6 +75,11 @@ impl Layout {
         self.var_lib_dir.join("fifo")
     }
 
+    /// Links to this program under the names that scripts call.
+    pub fn programs(&self) -> PathBuf {
+        self.var_lib_dir.join("programs")
+    }
+
     /// The generation number.
     pub fn generation_file(&self) -> PathBuf {
         self.var_lib_dir.join("hb_generation")
@@ -100,6 +103,11 @@ impl Layout {
     /// Folder of one folder per user for core dumps, unless `coreroot` names another.
     pub fn core_root(&self) -> PathBuf {
         self.var_lib_dir.join("cores")
+    }
+
+    /// The logging daemon's pid file.
+    pub fn logd_pid_file(&self) -> PathBuf {
+        self.pid_file.with_file_name("logd.pid")
     }
 
     /// The clients' socket.

@@ -73,6 +73,14 @@ impl PidFile {
     /// # Errors
     /// [`PidFileError`]; nothing was changed.
     pub fn acquire(path: &Path) -> Result<Self, PidFileError> {
+        Self::acquire_for(path, "heartbeat")
+    }
+
+    /// As [`PidFile::acquire`] for another daemon, whose original's program file is `program`.
+    ///
+    /// # Errors
+    /// As [`PidFile::acquire`].
+    pub fn acquire_for(path: &Path, program: &str) -> Result<Self, PidFileError> {
         let failed = |cause| PidFileError::File { path: path.to_owned(), cause };
         let begin = Instant::now();
         loop {
@@ -85,13 +93,13 @@ impl PidFile {
                 }
                 std::thread::sleep(PAUSE);
             } else if is_named(&file, path) {
-                return Self::claim(file, path);
+                return Self::claim(file, path, program);
             }
         }
     }
 
-    fn claim(mut file: File, path: &Path) -> Result<Self, PidFileError> {
-        if let Some(pid) = read_pid(&mut file).filter(|pid| is_original_daemon(*pid)) {
+    fn claim(mut file: File, path: &Path, program: &str) -> Result<Self, PidFileError> {
+        if let Some(pid) = read_pid(&mut file).filter(|pid| is_original_daemon(*pid, program)) {
             return Err(PidFileError::Running { pid: Some(pid) });
         }
         let mut claimed = Self { file, path: path.to_owned() };
@@ -117,6 +125,11 @@ impl PidFile {
 ///
 /// A file that cannot be opened for reading counts as [`RunState::NotRunning`].
 pub fn running_pid(path: &Path) -> RunState {
+    running_pid_of(path, "heartbeat")
+}
+
+/// As [`running_pid`] for another daemon, whose original's program file is `program`.
+pub fn running_pid_of(path: &Path, program: &str) -> RunState {
     let begin = Instant::now();
     loop {
         let Ok(mut file) = File::open(path) else {
@@ -124,7 +137,7 @@ pub fn running_pid(path: &Path) -> RunState {
         };
         let pid = read_pid(&mut file);
         if matches!(try_lock(&file, false), Ok(true)) {
-            return match pid.filter(|pid| is_original_daemon(*pid)) {
+            return match pid.filter(|pid| is_original_daemon(*pid, program)) {
                 Some(pid) => RunState::Running(Some(pid)),
                 None => RunState::StalePidFile,
             };
@@ -164,9 +177,9 @@ fn read_pid(file: &mut File) -> Option<u32> {
     (number > 0 && i32::try_from(number).is_ok()).then_some(number)
 }
 
-/// Whether this is a daemon of Heartbeat 3.0.6, which holds no lock: a living process of that
+/// Whether this is a daemon of the original (`program` is its file's name), which holds no lock: a living process of that
 /// name whose program is not ours (ours would hold the lock) and not this process.
-fn is_original_daemon(pid: u32) -> bool {
+fn is_original_daemon(pid: u32, program: &str) -> bool {
     if pid == std::process::id() || !is_alive(pid) {
         return false;
     }
@@ -178,12 +191,11 @@ fn is_original_daemon(pid: u32) -> bool {
         }
     }
     match fs::read_link(format!("/proc/{pid}/exe")) {
-        Ok(program) => {
-            let name =
-                program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            name.strip_suffix(" (deleted)").unwrap_or(&name) == "heartbeat"
+        Ok(path) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name.strip_suffix(" (deleted)").unwrap_or(&name) == program
         }
-        Err(_) => short_name(pid).as_deref() == Some("heartbeat"),
+        Err(_) => short_name(pid).as_deref() == Some(program),
     }
 }
 

@@ -111,6 +111,7 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
         logger.log(LogLevel::Error, &error.to_string());
         return EXIT_NO_PERMISSION;
     }
+    logger.log_all(super::script_files::prepare(layout));
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {

@@ -6,6 +6,7 @@
 //!              server                                        └──── client ────┘
 //! ```
 
+pub mod attribute;
 pub mod cl_status;
 pub mod client;
 pub mod command;

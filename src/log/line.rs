@@ -27,25 +27,49 @@ pub struct Stamp<'a> {
 /// `syslog_format` (`syslogmsgfmt`) chooses `Mon DD HH:MM:SS HOST ENTITY: [PID]: prio: TEXT`, with
 /// two digits for the day, instead of `ENTITY[PID]: YYYY/MM/DD_HH:MM:SS prio: TEXT`.
 pub fn file_line(stamp: &Stamp<'_>, syslog_format: bool, level: LogLevel, text: &str) -> String {
+    file_line_with(stamp, syslog_format, &word_of(level), text)
+}
+
+/// As [`file_line`]; `word` stands in the place of `prio: ` and may be empty.
+pub(super) fn file_line_with(stamp: &Stamp<'_>, syslog_format: bool, word: &str, text: &str) -> String {
     let Stamp { time, host, entity, pid } = stamp;
-    let word = level.as_str();
     let text = clean(text);
     if syslog_format {
         let at = syslog_time(time, '0');
-        format!("{at} {host} {entity}: [{pid}]: {word}: {text}\n")
+        format!("{at} {host} {entity}: [{pid}]: {word}{text}\n")
     } else {
-        format!("{entity}[{pid}]: {} {word}: {text}\n", slashed_time(time))
+        format!("{entity}[{pid}]: {} {word}{text}\n", slashed_time(time))
     }
+}
+
+/// `prio: `
+pub(super) fn word_of(level: LogLevel) -> String {
+    format!("{}: ", level.as_str())
 }
 
 /// One datagram for `/dev/log`: `<PRI>Mon DD HH:MM:SS ENTITY: [PID]: prio: TEXT` and a NUL byte;
 /// the day is padded with a blank, as syslog(3) does. `facility` is the number without the shift.
 pub fn syslog_datagram(stamp: &Stamp<'_>, facility: u8, level: LogLevel, text: &str) -> Vec<u8> {
+    syslog_datagram_with(stamp, None, (facility, level), &word_of(level), text)
+}
+
+/// As [`syslog_datagram`]; `word` stands in the place of `prio: ` and may be empty. With a `prefix`
+/// (`syslogprefix`) the head is `PREFIX: ENTITY[PID]: ` instead.
+pub(super) fn syslog_datagram_with(
+    stamp: &Stamp<'_>,
+    prefix: Option<&str>,
+    (facility, level): (u8, LogLevel),
+    word: &str,
+    text: &str,
+) -> Vec<u8> {
     let priority = u16::from(facility) * 8 + u16::from(level.syslog_priority());
     let at = syslog_time(&stamp.time, ' ');
     let Stamp { entity, pid, .. } = stamp;
-    let word = level.as_str();
-    let mut datagram = format!("<{priority}>{at} {entity}: [{pid}]: {word}: {}", clean(text)).into_bytes();
+    let head = match prefix {
+        Some(prefix) => format!("{prefix}: {entity}[{pid}]: "),
+        None => format!("{entity}: [{pid}]: "),
+    };
+    let mut datagram = format!("<{priority}>{at} {head}{word}{}", clean(text)).into_bytes();
     datagram.push(0);
     datagram
 }
@@ -113,6 +137,19 @@ mod tests {
         assert_eq!(
             syslog_datagram(&stamp(2), 3, LogLevel::Debug, "add_option(debug,1)"),
             b"<31>Nov  2 00:03:06 cl_status: [313]: debug: add_option(debug,1)\0"
+        );
+    }
+
+    #[test]
+    fn lines_of_other_programs() {
+        let info = LogLevel::Info;
+        assert_eq!(
+            file_line_with(&stamp(22), true, "", "hello"),
+            "Nov 22 00:03:06 node1 cl_status: [313]: hello\n"
+        );
+        assert_eq!(
+            syslog_datagram_with(&stamp(22), Some("pre"), (3, info), &word_of(info), "x"),
+            b"<30>Nov 22 00:03:06 pre: cl_status[313]: info: x\0"
         );
     }
 

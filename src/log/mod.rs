@@ -6,16 +6,22 @@
 //!   queue and a thread of its own afterwards.
 //! - [`backend`]: the `log` crate's macros end in the same places.
 //! - [`limit`]: how often a kind of line may appear.
+//! - `client`: hands lines to the logging daemon.
+//! - [`logd`]: the logging daemon: other programs' lines end in the same sinks.
+//! - [`ha_logger`]: hands lines of scripts to it.
 
 pub mod backend;
+mod client;
+pub mod ha_logger;
 pub mod limit;
 pub mod line;
+pub mod logd;
 pub mod sinks;
 pub mod writer;
 
 pub use backend::{set_debug_level, stderr_logger};
 pub use limit::{RateLimit, Verdict};
-pub use sinks::{host_name, LogTargets};
+pub use sinks::{host_name, LogTargets, LogdTarget};
 pub use writer::Logger;
 
 use crate::types::LogLevel;

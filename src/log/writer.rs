@@ -2,14 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::cut;
 use super::sinks::{LogTargets, Record, Sinks};
 use crate::sys::sched::drop_realtime;
-use crate::sys::time::unix_time_s;
 use crate::types::LogLevel;
 
 /// Lines that may wait for the writer.
@@ -65,7 +63,12 @@ enum Item {
 impl Logger {
     /// A direct logger: standard error and the targets.
     pub fn direct(targets: LogTargets) -> Self {
-        let sinks = Sinks::new(targets, true);
+        Self::direct_to(targets, true)
+    }
+
+    /// A direct logger: the targets, and standard error where it is wanted.
+    pub fn direct_to(targets: LogTargets, stderr: bool) -> Self {
+        let sinks = Sinks::new(targets, stderr);
         Self { shared: Arc::new(Shared { direct: Mutex::new(Some(sinks)), queue: OnceLock::new() }) }
     }
 
@@ -130,12 +133,34 @@ impl Logger {
 
     /// Logs one line in the name of another process of ours (`heartbeat: [PID]: …`).
     pub fn log_for(&self, pid: u32, level: LogLevel, text: &str) {
-        let record = Record { unix_s: unix_time_s(), pid, level, text: cut(text).into() };
+        let record = Record::own(pid, level, text);
         if let Some(queue) = self.shared.queue.get() {
-            queue.offer(record);
+            if queue.offer(record).is_err() {
+                queue.state.dropped.fetch_add(1, Ordering::AcqRel);
+            }
         } else if let Some(sinks) = self.direct_sinks().as_mut() {
             sinks.put(&record);
             sinks.flush();
+        }
+    }
+
+    /// Hands over another program's line, or gives it back when the queue is full. A direct logger
+    /// writes it at once.
+    pub(super) fn offer(&self, record: Record) -> Result<(), Record> {
+        if let Some(queue) = self.shared.queue.get() {
+            return queue.offer(record);
+        }
+        if let Some(sinks) = self.direct_sinks().as_mut() {
+            sinks.put(&record);
+            sinks.flush();
+        }
+        Ok(())
+    }
+
+    /// Counts a line that was given back and is lost now.
+    pub(super) fn count_dropped(&self) {
+        if let Some(queue) = self.shared.queue.get() {
+            queue.state.dropped.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -161,7 +186,7 @@ impl Logger {
         loop {
             match queue.sender.try_send(item) {
                 Ok(()) => break,
-                Err(std::sync::mpsc::TrySendError::Full(back)) if Instant::now() < end => item = back,
+                Err(TrySendError::Full(back)) if Instant::now() < end => item = back,
                 Err(_) => return false,
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -175,13 +200,22 @@ impl Logger {
 }
 
 impl Queue {
-    fn offer(&self, record: Record) {
+    fn offer(&self, record: Record) -> Result<(), Record> {
         let length = record.text.len();
-        let fits = self.state.bytes.fetch_add(length, Ordering::AcqRel) + length <= QUEUE_MAX_BYTES;
-        if !fits || self.sender.try_send(Item::Line(record)).is_err() {
-            self.state.bytes.fetch_sub(length, Ordering::AcqRel);
-            self.state.dropped.fetch_add(1, Ordering::AcqRel);
-        }
+        let waiting = self.state.bytes.fetch_add(length, Ordering::AcqRel);
+        let back = if waiting + length > QUEUE_MAX_BYTES {
+            record
+        } else {
+            match self.sender.try_send(Item::Line(record)) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(Item::Line(back)) | TrySendError::Disconnected(Item::Line(back))) => {
+                    back
+                }
+                Err(_) => return Ok(()),
+            }
+        };
+        self.state.bytes.fetch_sub(length, Ordering::AcqRel);
+        Err(back)
     }
 }
 
@@ -228,9 +262,8 @@ impl Writer {
     fn report_dropped(&mut self) {
         let dropped = self.state.dropped.swap(0, Ordering::AcqRel);
         if dropped > 0 {
-            let text = format!("cl_log: {dropped} messages were dropped").into_boxed_str();
-            let pid = std::process::id();
-            self.sinks.put(&Record { unix_s: unix_time_s(), pid, level: LogLevel::Error, text });
+            let text = format!("cl_log: {dropped} messages were dropped");
+            self.sinks.put(&Record::own(std::process::id(), LogLevel::Error, &text));
         }
     }
 }

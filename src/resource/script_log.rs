@@ -14,15 +14,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::config;
 use crate::sys::time::{local_time, slashed_time, unix_time_s};
 use crate::sys::{print, syslog};
+use crate::types::LogLevel;
+use crate::wire::logd::{LogRecord, LOGD_SOCKET};
 
-/// Socket of the logging daemon (agents spec 4.2).
-const LOGD_SOCKET: &str = "/var/lib/heartbeat/log_daemon";
-/// Frame mark of the logging daemon's protocol.
-const LOGD_MAGIC: u32 = 0xabcd;
-/// Longest entity there, with its end mark.
-const LOGD_ENTITY_BYTES: usize = 64;
-/// Longest text of one record there.
+/// Longest text of one record for the logging daemon.
 const LOGD_TEXT_MAX_BYTES: usize = 1023;
+/// Facility in its records, which has no effect.
+const LOGD_FACILITY_USER: u8 = 1;
 
 /// A script's log.
 #[derive(Debug, Clone)]
@@ -123,40 +121,23 @@ fn append(file: &PathBuf, line: &str) -> bool {
 
 /// Hands a record to the logging daemon; `false` when it is not there or does not take it at once.
 fn to_logd(entity: &str, text: &str) -> bool {
-    let frame = logd_frame(entity, text, unix_time_s());
+    let record = LogRecord {
+        facility: LOGD_FACILITY_USER,
+        level: LogLevel::Info,
+        shows_level: false,
+        pid: std::process::id(),
+        entity: entity.to_owned(),
+        unix_s: unix_time_s(),
+        text: text.to_owned(),
+    };
+    let frame = record.encode(LOGD_TEXT_MAX_BYTES);
     let send = || -> io::Result<bool> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(LOGD_SOCKET)?)?;
+        socket.connect(&SockAddr::unix(config::below_root(LOGD_SOCKET))?)?;
         Ok(socket.send(&frame)? == frame.len())
     };
     send().unwrap_or(false)
-}
-
-/// The daemon's message: a frame header of two words, a header of fixed length, the text.
-fn logd_frame(entity: &str, text: &str, time_s: i64) -> Vec<u8> {
-    let mut end = text.len().min(LOGD_TEXT_MAX_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let (message_kind, facility_user, priority_info, with_priority_word) = (2_i32, 8_i32, 6_i32, 0_i32);
-    let text_bytes = end as i32 + 1;
-    let pid = std::process::id() as i32;
-    let mut body = Vec::new();
-    for word in [message_kind, facility_user, priority_info, text_bytes, with_priority_word, pid] {
-        body.extend_from_slice(&word.to_ne_bytes());
-    }
-    let mut name = [0; LOGD_ENTITY_BYTES];
-    let length = entity.len().min(LOGD_ENTITY_BYTES - 1);
-    name[..length].copy_from_slice(&entity.as_bytes()[..length]);
-    body.extend_from_slice(&name);
-    body.extend_from_slice(&(time_s as libc::c_ulong).to_ne_bytes());
-    body.extend_from_slice(&text.as_bytes()[..end]);
-    body.push(0);
-    let mut frame = (body.len() as i32).to_ne_bytes().to_vec();
-    frame.extend_from_slice(&LOGD_MAGIC.to_ne_bytes());
-    frame.extend_from_slice(&body);
-    frame
 }
 
 #[cfg(test)]
@@ -182,16 +163,6 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&debug).unwrap(), line);
         log_to(Some(log.clone()), Some(log.clone())).line("info: once");
         assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 2);
-    }
-
-    #[test]
-    fn the_logging_daemons_frame() {
-        let frame = logd_frame("tag", "hello", 5);
-        let header = 24 + 64 + size_of::<libc::c_ulong>();
-        assert_eq!(frame.len(), 8 + header + 6);
-        assert_eq!(frame[..4], (header as i32 + 6).to_ne_bytes());
-        assert_eq!(frame[8 + header..], *b"hello\0");
-        assert_eq!(logd_frame("é".repeat(99).as_str(), &"é".repeat(9999), 5).len(), 8 + header + 1023);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod fifo;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;
@@ -12,3 +13,4 @@ pub mod readable;
 pub mod sched;
 pub mod syslog;
 pub mod time;
+pub mod watchdog;

@@ -13,6 +13,7 @@ mod base64;
 mod classic;
 mod compress;
 mod error;
+pub mod logd;
 pub mod message;
 mod netstring;
 mod sign;
@@ -357,6 +358,14 @@ fn finish_datagram(
     sign::append_signature(key, &out, &mut signature);
     netstring::write_string(&signature, &mut out);
     within(MESSAGE_MAX_BYTES, out)
+}
+
+/// The text of the field `auth` that the message carries when the active key signs it: `number digest`.
+///
+/// Errors: [`EncodeError`]; there is none of it.
+pub fn inner_auth(message: &Message, keys: &AuthKeys) -> Result<String, EncodeError> {
+    let signature = inner_signature(message, sign::choose_key(keys, None)?)?;
+    Ok(String::from_utf8_lossy(&signature).into_owned())
 }
 
 /// `number digest` over the classic lines of the message (messaging spec 1.5).

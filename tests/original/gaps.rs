@@ -13,9 +13,7 @@ use crate::common::{binary, skip};
 const DIRECTIVES_MISSING: &[&str] = &[
     "stonith",
     "stonith_host",
-    "watchdog",
     "use_apphbd",
-    "quorum_server",
     "baud",
     "conn_logd_time",
     "serial",

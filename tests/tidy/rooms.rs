@@ -103,7 +103,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "resource",
-        rooms: &["types", "config", "net", "sys"],
+        // The log daemon's records have one form, whoever sends them.
+        rooms: &["types", "config", "net", "sys", "wire::logd"],
         // socket2: the standard library cannot connect to a log daemon without waiting for it.
         crates: &["libc", "log", "nix", "serde", "serde_json", "socket2", "thiserror"],
         not_std: &[],
@@ -122,7 +123,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "log",
-        rooms: &["types", "config", "sys"],
+        rooms: &["types", "config", "sys", "wire::logd"],
         crates: &["env_logger", "libc", "log", "nix", "thiserror"],
         not_std: &[],
     },
