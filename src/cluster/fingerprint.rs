@@ -193,8 +193,8 @@ impl Cluster {
         into.add(nodes.get(*me).map(|node| &node.status));
         history.fingerprint(into);
         liveness.fingerprint(self, into);
-        members.fingerprint(into);
         claims.fingerprint(settings.keepalive_ms, into);
+        members.fingerprint(into);
         original.fingerprint(into);
         lateness.fingerprint(into);
         handover.fingerprint(into);

@@ -57,8 +57,9 @@ impl Cluster {
         };
         match message.kind() {
             "addnode" | "delnode" | "setweight" | "setsite" => self.administer(&message),
-            _ => self.hook(message),
+            _ => self.hook(message.clone()),
         }
+        self.outputs.push_back(Output::Deliver { message, unchanged: false });
     }
 
     fn not_for_scripts(&mut self, kind: &str) {

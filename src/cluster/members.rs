@@ -29,8 +29,8 @@ pub(super) struct Members {
 impl Members {
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { deleted, members_changed: _, deleted_changed: _, peer_took_for_another } = self;
-        into.add((deleted.len(), peer_took_for_another));
+        let Self { deleted, members_changed, deleted_changed, peer_took_for_another } = self;
+        into.add((deleted.len(), members_changed, deleted_changed, peer_took_for_another));
     }
 }
 

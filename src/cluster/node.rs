@@ -179,12 +179,6 @@ impl Node {
         }
     }
 
-    /// What outlives a run of it.
-    pub fn record(&self) -> HostRecord {
-        let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
-        HostRecord { name, uuid, weight, site }
-    }
-
     /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
     pub(super) fn fingerprint(&self, into: &mut Fingerprint) {
         let Self {
@@ -194,11 +188,9 @@ impl Node {
             links,
             generation,
             received,
-            held,
             status_sequence,
             status_ts: _,
             last_status_ms,
-            added_ms,
             dead_after_ms,
             ack_trigger: _,
             acknowledged: _,
@@ -207,22 +199,30 @@ impl Node {
             extension,
             weight: _,
             site: _,
+            held,
+            added_ms,
         } = self;
         into.add((uuid.is_some(), status, dead_after_ms, heard, key_index));
-        into.moment_if(*added_ms, *dead_after_ms);
-        held.fingerprint(into);
         for Link { name: _, up, last_packet_ms } in links {
             into.add(up);
             into.moment_if(last_packet_ms.filter(|_| *up), *dead_after_ms);
         }
         into.peer_generation(*generation);
         received.fingerprint(into);
+        held.fingerprint(into);
+        into.moment_if(*added_ms, 2 * *dead_after_ms);
         into.peer_number(status_sequence.0);
         into.moment_if(*last_status_ms, 2 * *dead_after_ms);
         into.add(extension.is_some());
         if let Some(extension) = extension {
             extension.fingerprint(into);
         }
+    }
+
+    /// What outlives a run of it.
+    pub fn record(&self) -> HostRecord {
+        let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
+        HostRecord { name, uuid, weight, site }
     }
 
     /// It counts as a live member: up or active.

@@ -132,9 +132,10 @@ impl Cluster {
     /// A peer that declared us dead claims everything and restarts itself when contact is back, so
     /// everything is kept (resources spec 2.13 J). One that stood still may have missed its cue and
     /// is told to give. One that claims less did not notice the loss; whoever claims what we hold
-    /// without that does not hear us: let go. One that took over from a third node says so in the same
-    /// words, but has started nothing of ours.
+    /// without that does not hear us: let go.
     pub(super) fn original_conflict_loss(&mut self, overlap: ResourceSet) -> ResourceSet {
+        // One that took over from a third node says so in the same words as one that took over from us,
+        // but has started nothing of ours.
         if self.settings.faults.ignore_one_way || self.members.peer_took_for_another {
             return ResourceSet::NONE;
         }

@@ -181,6 +181,16 @@ pub struct HeldBack {
 }
 
 impl HeldBack {
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { messages, since_ms } = self;
+        into.moment_if(Some(*since_ms).filter(|_| !messages.is_empty()), u64::MAX);
+        for (number, message) in messages {
+            into.peer_number(*number);
+            into.message(message, false);
+        }
+    }
+
     /// Keeps one. `false` when [`HELD_MAX`] wait already: nothing was changed.
     pub fn hold(&mut self, number: u64, message: Message, now_ms: u64) -> bool {
         if self.messages.is_empty() {
@@ -207,17 +217,6 @@ impl HeldBack {
     /// Since when one waits; `None` when none does.
     pub fn since_ms(&self) -> Option<u64> {
         (!self.messages.is_empty()).then_some(self.since_ms)
-    }
-
-    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
-    pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { messages, since_ms } = self;
-        into.add(messages.len());
-        for (number, message) in messages {
-            into.peer_number(*number);
-            into.message(message, false);
-        }
-        into.moment_if((!messages.is_empty()).then_some(*since_ms), u64::MAX);
     }
 
     /// Forgets all: a new life of the node begins, or it died.

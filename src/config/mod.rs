@@ -39,7 +39,7 @@ use crate::types::{AuthKeys, LogLevel, NodeName};
 pub use self::apply::NODES_MAX;
 pub use self::clients::CLIENTS_MAX;
 pub use self::medium::MEDIA_MAX;
-pub use self::value::syslog_facility;
+pub use self::value::{boolean, milliseconds, syslog_facility};
 
 /// A line for the log, without date and process.
 pub type LogLine = (LogLevel, String);

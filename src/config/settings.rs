@@ -78,18 +78,6 @@ pub enum Compression {
     Bzip2,
 }
 
-/// `autojoin`: which nodes may become members without being named (messaging spec 3.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AutoJoin {
-    /// None.
-    #[default]
-    None,
-    /// Others; this node must be named.
-    Other,
-    /// Others and this one.
-    Any,
-}
-
 /// A program to run beside the daemon (messaging spec 7.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -123,6 +111,18 @@ pub struct ApiAuth {
     pub uids: Vec<u32>,
     /// Groups; compared with the client's effective group only.
     pub gids: Vec<u32>,
+}
+
+/// `autojoin`: which nodes may become members without being named (messaging spec 3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoJoin {
+    /// None.
+    #[default]
+    None,
+    /// Others; this node must be named.
+    Other,
+    /// Others and this one.
+    Any,
 }
 
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).

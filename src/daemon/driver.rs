@@ -83,7 +83,6 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
-        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
@@ -91,6 +90,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(driver.fifo_path);
         }
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(reason)
     })
 }

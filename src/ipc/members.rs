@@ -4,9 +4,8 @@
 
 use std::path::Path;
 
-use super::codec;
+use super::command::write_fifo;
 use super::terminal::Terminal;
-use crate::sys::fifo;
 use crate::types::NodeName;
 use crate::wire::message::Message;
 
@@ -49,16 +48,14 @@ pub fn run(verb: Verb, words: &[String], fifo: &Path, terminal: &mut Terminal<'_
     }
 }
 
-fn hand_in(verb: Verb, list: &str, path: &Path) -> Result<(), String> {
+fn hand_in(verb: Verb, list: &str, fifo: &Path) -> Result<(), String> {
     if let Some(bad) = list.split(' ').find(|word| !word.is_empty() && NodeName::new(word).is_none()) {
         return Err(format!("{bad:?} cannot be the name of a node"));
     }
     if list.len() > LIST_MAX_BYTES {
         return Err(format!("the names are longer than {LIST_MAX_BYTES} bytes, name fewer at once"));
     }
-    let mut text = codec::encode_api(&Message::new(verb.message_type()).with("nodelist", list));
-    text.pop();
-    fifo::write_whole(path, &text).map_err(|what| format!("{}: {what}", path.display()))
+    write_fifo(fifo, &Message::new(verb.message_type()).with("nodelist", list))
 }
 
 #[cfg(test)]

@@ -52,9 +52,9 @@ impl Play {
             manage_resources: true,
             local_keys: vec!["key1".to_owned()],
             resume: None,
-            membership: Default::default(),
             random_seed: 7,
             faults: Faults::default(),
+            membership: Default::default(),
         };
         let mut play = Self {
             ours: Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 }),

@@ -386,9 +386,9 @@ impl World {
             manage_resources: true,
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume: this.resume.take(),
-            membership: Default::default(),
             random_seed: 7,
             faults: self.config.faults,
+            membership: Default::default(),
         }
     }
 

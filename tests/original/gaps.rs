@@ -66,7 +66,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "ha_propagate",
     "hb_setsite",
     "hb_setweight",
-    "ipfail",
     "mach_down",
     "req_resource",
 ];
