@@ -397,8 +397,6 @@ impl World {
         let this = &mut self.hosts[host];
         let name = |node: usize| NodeName::new(&format!("node{}", node + 1)).expect("a name");
         ClusterSettings {
-            dead_ping_ms: 300,
-            pings: Vec::new(),
             local: name(host),
             uuid: Uuid([host as u8 + 1; 16]),
             generation: Generation(this.generation.0 + 1),
