@@ -8,6 +8,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::{Answer, Command, Job, RequestId};
+use super::fingerprint::Fingerprint;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -21,7 +22,7 @@ const TRANSFER_MS: u64 = 3_600_000;
 const FORGOTTEN_MS: u64 = 5_000;
 
 /// Where in the dialogue this node is; sets are our own viewpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum Step {
     #[default]
     Idle,
@@ -38,7 +39,7 @@ enum Step {
 }
 
 /// Who wanted the handover that this node asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum Origin {
     /// A person, here or there; not repeated.
     #[default]
@@ -52,7 +53,7 @@ pub(super) enum Origin {
 }
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Handover {
     step: Step,
     origin: Origin,
@@ -66,6 +67,25 @@ pub(super) struct Handover {
 }
 
 impl Handover {
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { step, origin, peer_newest, release_began, since_ms, until_ms } = self;
+        into.add((step, release_began));
+        into.peer_number(*peer_newest);
+        match step {
+            Step::Idle => {}
+            Step::AwaitConsent(_) => {
+                into.add(origin);
+                into.moment(*until_ms, 0);
+            }
+            Step::Releasing(_) | Step::Acquiring(_) => into.add(origin),
+            Step::AwaitTaken(_) | Step::AwaitRelease(_) => {
+                into.moment(*until_ms, 0);
+                into.moment(*since_ms, FORGOTTEN_MS);
+            }
+        }
+    }
+
     pub fn is_idle(&self) -> bool {
         self.step == Step::Idle
     }
@@ -204,7 +224,7 @@ impl Cluster {
         if !self.claims.peer_stable {
             return Err(format!("resources are in transition on {peer}; try again in a moment"));
         }
-        self.send(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
+        self.broadcast(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::Job;
+use super::fingerprint::Fingerprint;
 use super::handover::Origin;
 use super::jobs::Purpose;
 use super::node::Node;
@@ -31,7 +32,7 @@ const DEMAND_PATIENCE_MS: u64 = 15_000;
 const SENT_BACK_MS: u64 = 120_000;
 
 /// State of this room; all of it is void with a new life of the peer, but for `gave_failed`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Original {
     /// When to ask what it holds.
     ask_claims_ms: Option<u64>,
@@ -49,6 +50,24 @@ pub(super) struct Original {
 }
 
 impl Original {
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self {
+            ask_claims_ms,
+            claimed_all,
+            orphaned_ms,
+            demanded_ms,
+            offered,
+            gave_failed,
+            gave_failed_ms,
+        } = self;
+        into.add((claimed_all, offered, gave_failed));
+        into.moment_if(*ask_claims_ms, 0);
+        into.moment_if(*orphaned_ms, ORPHAN_PATIENCE_MS);
+        into.moment_if(*demanded_ms, DEMAND_PATIENCE_MS);
+        into.moment_if(Some(*gave_failed_ms).filter(|_| !gave_failed.is_empty()), SENT_BACK_MS);
+    }
+
     /// The next moment after `now_ms` at which something may be due.
     pub fn next_timeout_ms(&self, now_ms: u64, returned_ms: Option<u64>) -> Option<u64> {
         let after = |since_ms: Option<u64>, wait_ms: u64| since_ms.map(|since_ms| since_ms + wait_ms);
@@ -115,7 +134,9 @@ impl Cluster {
     /// is told to give. One that claims less did not notice the loss; whoever claims what we hold
     /// without that does not hear us: let go.
     pub(super) fn original_conflict_loss(&mut self, overlap: ResourceSet) -> ResourceSet {
-        if self.settings.faults.ignore_one_way {
+        // One that took over from a third node says so in the same words as one that took over from us,
+        // but has started nothing of ours.
+        if self.settings.faults.ignore_one_way || self.members.peer_took_for_another {
             return ResourceSet::NONE;
         }
         self.original.claimed_all |= self.claims.peer_hold == ResourceSet::ALL;

@@ -36,6 +36,8 @@ impl Play {
     fn settled_with(auto_failback: AutoFailback) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
+            dead_ping_ms: 300,
+            pings: Vec::new(),
             local: names[0].clone(),
             uuid: Uuid([1; 16]),
             generation: Generation(10),
@@ -46,6 +48,8 @@ impl Play {
             dead_time_ms: 1000,
             warn_time_ms: 500,
             init_dead_ms: 3000,
+            pings: Vec::new(),
+            dead_ping_ms: 1000,
             hop_fudge: 1,
             auto_failback,
             max_rexmit_delay_ms: 250,
@@ -54,6 +58,7 @@ impl Play {
             resume: None,
             random_seed: 7,
             faults: Faults::default(),
+            membership: Default::default(),
         };
         let mut play = Self {
             ours: Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 }),
