@@ -1,16 +1,20 @@
 //! The `ha` binary: dispatch to applets by `argv[0]`, else by the first argument.
 
+mod addnode;
 mod applet;
 mod check;
 mod cl_status;
+mod delnode;
 mod demo;
 mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
 mod ip_addr;
+mod ipfail;
 mod mach_down;
 mod multicall;
+mod pingd;
 mod propagate;
 mod req_resource;
 mod resource_manager;
@@ -25,15 +29,19 @@ use applet::Applet;
 
 /// THE TABLE of applets. Dispatch, `--list`, `--install`, help and completions come from it.
 const APPLETS: &[Applet] = &[
+    addnode::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    delnode::APPLET,
     demo::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
+    ipfail::APPLET,
     mach_down::APPLET,
+    pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,
     resource_manager::APPLET,

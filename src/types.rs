@@ -299,6 +299,41 @@ pub enum SigningMethod {
     Sha1,
 }
 
+/// What the files `hostcache` and `delhostcache` keep of a node (messaging spec 3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The node.
+    pub name: NodeName,
+    /// Its identity; `None` when it was never heard (the files then hold zeros).
+    pub uuid: Option<Uuid>,
+    /// `weight`, default [`WEIGHT_DEFAULT`].
+    pub weight: u64,
+    /// `site`, default empty; at most [`SITE_MAX_BYTES`], without control characters.
+    pub site: String,
+}
+
+/// A node's weight when nobody set one.
+pub const WEIGHT_DEFAULT: u64 = 100;
+
+/// Longest name of a site; longer ones are cut.
+pub const SITE_MAX_BYTES: usize = 64;
+
+impl HostRecord {
+    /// A node of which nothing but its name is known.
+    pub fn new(name: NodeName) -> Self {
+        Self { name, uuid: None, weight: WEIGHT_DEFAULT, site: String::new() }
+    }
+}
+
+/// The name of a site as it may be kept: control characters taken out, cut to its longest length.
+pub fn clean_site(text: &str) -> String {
+    let mut site: String = text.chars().filter(|c| !c.is_control()).collect();
+    while site.len() > SITE_MAX_BYTES {
+        site.pop();
+    }
+    site
+}
+
 /// One line of authkeys.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthKey {

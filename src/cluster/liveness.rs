@@ -27,7 +27,7 @@ pub(super) struct Liveness {
     pub last_beat_ms: u64,
     next_beat_ms: u64,
     /// `reqnodes` was sent; when to ask again.
-    reqnodes_retry_ms: Option<u64>,
+    pub reqnodes_retry_ms: Option<u64>,
     reqnodes_turn: usize,
     /// Before this nobody is declared dead: we were late ourselves and must first read what came.
     pub no_verdict_before_ms: u64,
@@ -96,7 +96,9 @@ impl Cluster {
         deaths
             .chain(links)
             .chain(requests)
+            .chain((0..self.nodes.len()).filter_map(|index| self.patience_ends_ms(index)))
             .chain(self.liveness.reqnodes_retry_ms)
+            .chain(self.joining_ends_ms())
             .chain([self.liveness.next_beat_ms])
             .chain(self.next_ping_timeout_ms())
             .min()
@@ -116,6 +118,7 @@ impl Cluster {
                 self.ask_for_missing(index);
             }
         }
+        self.end_of_patience();
         for index in 0..self.nodes.len() {
             if self.death_ms(index).is_some_and(|due| now_ms >= due) {
                 self.mark_dead(index);
@@ -293,8 +296,9 @@ impl Cluster {
         if index == self.me || node.is_dead() {
             return None;
         }
-        let since = node.last_status_ms.or(self.liveness.started_ms)?;
-        let patience_ms = if self.liveness.communication_up && node.last_status_ms.is_some() {
+        let since = node.last_status_ms.or(node.added_ms).or(self.liveness.started_ms)?;
+        let expected = node.last_status_ms.is_some() || node.added_ms.is_some();
+        let patience_ms = if self.liveness.communication_up && expected {
             node.dead_after_ms
         } else {
             self.settings.init_dead_ms.max(node.dead_after_ms)
@@ -309,6 +313,7 @@ impl Cluster {
         node.status = Status::Dead;
         node.last_status_ms = None;
         node.received.reset();
+        node.held.clear();
         node.acknowledged = 0;
         let ever_heard = std::mem::take(&mut node.heard);
         for position in 0..self.nodes[index].links.len() {
@@ -421,7 +426,7 @@ impl Cluster {
         let accounted = self.nodes.iter().enumerate().all(|(index, node)| {
             index == me || node.is_dead() || (node.heard && node.last_status_ms.is_some())
         });
-        if !accounted {
+        if !accounted || self.joining_ends_ms().is_some() {
             return;
         }
         let nobody = !self.nodes.iter().enumerate().any(|(index, node)| index != me && !node.is_dead());
@@ -430,6 +435,14 @@ impl Cluster {
         } else if self.liveness.reqnodes_retry_ms.is_none() {
             self.send_reqnodes();
         }
+    }
+
+    /// Where nodes join by themselves those that are there get the time of a first start to be heard,
+    /// before this node asks for their lists (messaging spec 4.4).
+    fn joining_ends_ms(&self) -> Option<u64> {
+        let waits = self.settings.membership.auto_join && !self.liveness.communication_up;
+        let end_ms = self.liveness.started_ms.filter(|_| waits)? + self.settings.init_dead_ms;
+        (self.now.monotonic_ms < end_ms).then_some(end_ms)
     }
 
     fn send_reqnodes(&mut self) {
@@ -450,37 +463,7 @@ impl Cluster {
         self.send(Message::new("reqnodes").with("dest", dest.as_str()));
     }
 
-    /// Answered from the first packet on: a node without an answer never becomes active
-    /// (resources spec 2.3).
-    pub(super) fn receive_reqnodes(&mut self, sender: usize) {
-        let names: String = self.nodes.iter().map(|node| format!("{} ", node.name)).collect();
-        let mut answer = Message::empty();
-        answer.push_text("dest", self.nodes[sender].name.as_str());
-        answer.push_text("t", "repnodes");
-        answer.push_text("nodelist", &names);
-        answer.push_text("delnodelist", " ");
-        self.send(answer);
-    }
-
-    pub(super) fn receive_repnodes(&mut self, sender: usize, message: &Message) {
-        let mut theirs: Vec<&str> =
-            message.text("nodelist").unwrap_or("").split(' ').filter(|n| !n.is_empty()).collect();
-        let mut ours: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-        theirs.sort_unstable();
-        ours.sort_unstable();
-        if theirs != ours {
-            let text = format!(
-                "node {} is configured with other nodes than this one: make the node lines in ha.cf the same",
-                self.nodes[sender].name
-            );
-            self.log_limited("nodelist", LogLevel::Error, &text);
-        }
-        if self.liveness.reqnodes_retry_ms.is_some() && !self.liveness.communication_up {
-            self.communication_is_up();
-        }
-    }
-
-    fn communication_is_up(&mut self) {
+    pub(super) fn communication_is_up(&mut self) {
         self.liveness.communication_up = true;
         self.liveness.reqnodes_retry_ms = None;
         self.log(LogLevel::Info, "Comm_now_up(): updating status to active");

@@ -56,8 +56,7 @@ impl Cluster {
             return;
         };
         match message.kind() {
-            "setweight" | "setsite" => self.receive_attribute(&message),
-            "addnode" | "delnode" => {}
+            "addnode" | "delnode" | "setweight" | "setsite" => self.administer(&message),
             _ => self.hook(message.clone()),
         }
         self.outputs.push_back(Output::Deliver { message, unchanged: false });

@@ -4,6 +4,7 @@
 //! | file | decides |
 //! |---|---|
 //! | `receive` | what a packet is worth, where it goes |
+//! | `members` | who belongs to the cluster: node lists, adding, deleting, weights, sites |
 //! | `sequence` | order, gaps, retransmission |
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `ping` | whether ping nodes answer |
@@ -32,6 +33,7 @@ mod lateness;
 mod legacy;
 mod liveness;
 mod local;
+mod members;
 mod node;
 mod original;
 mod ping;
@@ -54,6 +56,7 @@ use jobs::Jobs;
 use lateness::Lateness;
 use legacy::Legacy;
 use liveness::Liveness;
+use members::Members;
 use node::{Node, Status};
 use original::Original;
 use ping::PingNode;
@@ -90,6 +93,7 @@ pub struct Cluster {
     load: String,
     random: u64,
     liveness: Liveness,
+    members: Members,
     claims: Claims,
     original: Original,
     lateness: Lateness,
@@ -128,7 +132,7 @@ impl Cluster {
         let peer = (0..nodes.len()).rev().find(|index| *index != me);
         let pings = settings.pings.iter().cloned().filter_map(PingNode::new).collect();
         let claims = Claims::new(settings.resume);
-        Self {
+        let mut cluster = Self {
             now,
             outputs: VecDeque::new(),
             nodes,
@@ -139,6 +143,7 @@ impl Cluster {
             load: "n/a".to_owned(),
             random,
             liveness: Liveness::default(),
+            members: Members::default(),
             claims,
             original: Original::default(),
             lateness: Lateness::default(),
@@ -153,7 +158,9 @@ impl Cluster {
             believed_last: false,
             ended: false,
             settings: Arc::new(settings),
-        }
+        };
+        cluster.recall_hosts();
+        cluster
     }
 
     /// Takes one input at a time. Afterwards outputs may be waiting. `now` must not go back; if it
@@ -235,9 +242,12 @@ impl Cluster {
             self.adopt_orphans();
             self.hand_over_failed();
             self.fail_back();
+        } else if self.settings.manage_resources {
+            self.give_way_unheard();
         }
         self.advance_shutdown();
         self.start_jobs();
+        self.keep_hosts();
         if self.liveness.communication_up {
             self.publish();
         }
@@ -281,26 +291,41 @@ impl Cluster {
         if let Some(number) = number {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);
         }
-        let key_index = self.signing_key();
         let own_copy = sequenced && self.is_to_us(&message);
         if own_copy {
             // What this node says of its own status it has acted on already (messaging spec 7.4).
             let unchanged = message.kind() == "status";
             self.outputs.push_back(Output::Deliver { message: message.clone(), unchanged });
         }
-        self.outputs.push_back(Output::Send { message, key_index });
+        self.hand_to_media(message);
         self.watch_flow();
     }
 
-    /// Towards a 3.0.6 node: the key number it last used, because its receiver takes the key of
-    /// its own `auth` line whatever the packet says (messaging spec 1.5). Else our own.
-    fn signing_key(&self) -> Option<u8> {
-        let original = self
-            .nodes
-            .iter()
-            .enumerate()
-            .find(|(index, node)| *index != self.me && node.is_live() && !node.is_ours());
-        original.and_then(|(_, node)| node.key_index)
+    /// Sends a complete message, once for each key that it must be signed with.
+    fn hand_to_media(&mut self, message: Message) {
+        let mut keys = self.signing_keys();
+        let last = keys.pop().unwrap_or(None);
+        for key_index in keys {
+            self.outputs.push_back(Output::Send { message: message.clone(), key_index });
+        }
+        self.outputs.push_back(Output::Send { message, key_index: last });
+    }
+
+    /// Towards a 3.0.6 node: the key number it last used, because its receiver takes the key of its
+    /// own `auth` line whatever the packet says (messaging spec 1.5). Several such nodes that are in
+    /// the middle of a change of keys need a copy each. Else `None`, our own.
+    fn signing_keys(&self) -> Vec<Option<u8>> {
+        let mut keys = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let original = index != self.me && node.generation.0 > 0 && !node.is_dead() && !node.is_ours();
+            if original && node.key_index.is_some() && !keys.contains(&node.key_index) {
+                keys.push(node.key_index);
+            }
+        }
+        if keys.is_empty() {
+            keys.push(None);
+        }
+        keys
     }
 
     /// Stops and resumes reading from clients by how much is unacknowledged (messaging spec 3.5).

@@ -1,9 +1,11 @@
 //! What is known of one node and of the links on which it is heard.
 
-use crate::types::{Generation, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid};
+use crate::types::{
+    Generation, HostRecord, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid, WEIGHT_DEFAULT,
+};
 
 use super::fingerprint::Fingerprint;
-use super::sequence::Received;
+use super::sequence::{HeldBack, Received};
 
 /// Longest status text kept; the original's buffer holds 32 (messaging spec 1.6).
 pub const STATUS_MAX_BYTES: usize = 31;
@@ -121,12 +123,16 @@ pub struct Node {
     pub generation: Generation,
     /// Sequence tracking in this generation.
     pub received: Received,
+    /// Its messages that wait for older ones.
+    pub held: HeldBack,
     /// Sequence number of its newest status.
     pub status_sequence: SequenceNumber,
     /// `ts` of its newest status.
     pub status_ts: u64,
     /// When its newest status came; `None` when none came since it last died.
     pub last_status_ms: Option<u64>,
+    /// When it became a member after the start of this node; `None` for one of the configuration.
+    pub added_ms: Option<u64>,
     /// How long it may be silent (`dt`, bounded).
     pub dead_after_ms: u64,
     /// The keepalive residue on which we acknowledge it, 0 to 9.
@@ -157,16 +163,18 @@ impl Node {
             links,
             generation: Generation::default(),
             received: Received::default(),
+            held: HeldBack::default(),
             status_sequence: SequenceNumber::default(),
             status_ts: 0,
             last_status_ms: None,
+            added_ms: None,
             dead_after_ms,
             ack_trigger,
             acknowledged: 0,
             heard: false,
             key_index: None,
             extension: None,
-            weight: 100,
+            weight: WEIGHT_DEFAULT,
             site: String::new(),
         }
     }
@@ -191,6 +199,8 @@ impl Node {
             extension,
             weight: _,
             site: _,
+            held,
+            added_ms,
         } = self;
         into.add((uuid.is_some(), status, dead_after_ms, heard, key_index));
         for Link { name: _, up, last_packet_ms } in links {
@@ -199,12 +209,20 @@ impl Node {
         }
         into.peer_generation(*generation);
         received.fingerprint(into);
+        held.fingerprint(into);
+        into.moment_if(*added_ms, 2 * *dead_after_ms);
         into.peer_number(status_sequence.0);
         into.moment_if(*last_status_ms, 2 * *dead_after_ms);
         into.add(extension.is_some());
         if let Some(extension) = extension {
             extension.fingerprint(into);
         }
+    }
+
+    /// What outlives a run of it.
+    pub fn record(&self) -> HostRecord {
+        let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
+        HostRecord { name, uuid, weight, site }
     }
 
     /// It counts as a live member: up or active.

@@ -134,7 +134,9 @@ impl Cluster {
     /// is told to give. One that claims less did not notice the loss; whoever claims what we hold
     /// without that does not hear us: let go.
     pub(super) fn original_conflict_loss(&mut self, overlap: ResourceSet) -> ResourceSet {
-        if self.settings.faults.ignore_one_way {
+        // One that took over from a third node says so in the same words as one that took over from us,
+        // but has started nothing of ours.
+        if self.settings.faults.ignore_one_way || self.members.peer_took_for_another {
             return ResourceSet::NONE;
         }
         self.original.claimed_all |= self.claims.peer_hold == ResourceSet::ALL;

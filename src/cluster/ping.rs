@@ -171,6 +171,7 @@ mod tests {
     fn cluster(nodes_before: [usize; 2]) -> Cluster {
         let ping = |text, before| PingSettings { name: name(text), info: "ping", nodes_before: before };
         let settings = ClusterSettings {
+            membership: Default::default(),
             local: name("node1"),
             uuid: Uuid([1; 16]),
             generation: Generation(1),

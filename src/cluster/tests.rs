@@ -55,6 +55,7 @@ fn cluster_with(
         manage_resources: true,
         local_keys: vec![format!("key{index}")],
         resume: None,
+        membership: Default::default(),
         random_seed: 7,
         faults,
     };

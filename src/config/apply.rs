@@ -5,7 +5,7 @@
 
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
-use super::settings::{AutoFailback, Compression, HaCf, MediumConfig, MessageFormat};
+use super::settings::{AutoFailback, AutoJoin, Compression, HaCf, MediumConfig, MessageFormat};
 use super::value::{self, Parsed};
 use super::LogLine;
 use crate::types::{LogLevel, NodeName};
@@ -71,8 +71,6 @@ pub(super) struct Draft {
     pub(super) udp_port_given: bool,
     /// `use_logd` when given.
     pub(super) use_logd: Option<bool>,
-    /// `autojoin` is other than none.
-    pub(super) autojoin: bool,
     /// `baud` as far as read.
     pub(super) baud: Option<u32>,
     pub(super) media_places: Vec<Place>,
@@ -344,18 +342,16 @@ fn not_here(message: &str) -> Fault {
     fault.error(log)
 }
 
-/// Other values than none conflict with haresources; the original says so in its last checks, so
-/// that is where we do.
+/// Other values than none conflict with haresources, which is looked at later ([`super::examine`]).
 pub(super) fn autojoin(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    reader.draft.autojoin = match word.text.to_ascii_lowercase().as_str() {
-        "none" => false,
-        "any" | "other" => true,
-        _ => {
-            let text = word.text;
-            return Err(Fault::new(format!("`{text}` is no way to join"), "expected none")
-                .error(format!("Invalid autojoin directive [{text}]")));
-        }
-    };
+    let ways = [("none", AutoJoin::None), ("other", AutoJoin::Other), ("any", AutoJoin::Any)];
+    let way = ways.iter().find(|(name, _)| name.eq_ignore_ascii_case(word.text));
+    let (_, way) = way.ok_or_else(|| {
+        let text = word.text;
+        Fault::new(format!("`{text}` is no way to join"), "expected none, other or any")
+            .error(format!("Invalid autojoin directive [{text}]"))
+    })?;
+    reader.draft.settings.auto_join = *way;
     Ok(())
 }
 

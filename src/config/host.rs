@@ -101,6 +101,19 @@ pub fn resolve_ipv4(host: &str) -> Option<Ipv4Addr> {
     })
 }
 
+fn user(name: &str) -> Option<Account> {
+    let user = nix::unistd::User::from_name(name).ok().flatten()?;
+    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+fn group(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+fn is_executable(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
 /// First IPv6 address of a host name, port 0; an address stands for itself, also with its scope
 /// (`fe80::1%eth0`). Names of IPv4 addresses have none.
 pub fn resolve_ipv6(host: &str) -> Option<SocketAddrV6> {
@@ -116,19 +129,6 @@ fn look_at_device(path: &str) -> Device {
         Ok(_) => Device::Other,
         Err(_) => Device::Missing,
     }
-}
-
-fn user(name: &str) -> Option<Account> {
-    let user = nix::unistd::User::from_name(name).ok().flatten()?;
-    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
-}
-
-fn group(name: &str) -> Option<u32> {
-    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
-}
-
-fn is_executable(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 fn interfaces() -> BTreeMap<String, Interface> {

@@ -194,6 +194,18 @@ pub struct ApiAuth {
     pub gids: Vec<u32>,
 }
 
+/// `autojoin`: which nodes may become members without being named (messaging spec 3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoJoin {
+    /// None.
+    #[default]
+    None,
+    /// Others; this node must be named.
+    Other,
+    /// Others and this one.
+    Any,
+}
+
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
@@ -226,6 +238,8 @@ pub struct HaCf {
     pub cluster: String,
     /// `node`, lower-cased, in file order, without repetition.
     pub nodes: Vec<NodeName>,
+    /// `autojoin`
+    pub auto_join: AutoJoin,
     /// `keepalive`, > 0.
     pub keepalive_ms: u64,
     /// `deadtime`, > 2 x keepalive.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
@@ -30,6 +30,7 @@ use super::copies::Copies;
 use super::environment::child_environment;
 use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
@@ -46,6 +47,8 @@ const PENDING_MAX: usize = 1000;
 const LATE_MS: u64 = 5;
 /// The `debug` level that shows packets and timers.
 const DEBUG_PACKETS: u8 = 4;
+/// Longest wait at the end for the lists of nodes to be on disk.
+const HOST_CACHE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -63,6 +66,8 @@ pub struct Plan {
     pub uuid: Uuid,
     /// `false` with `-M`.
     pub manage_resources: bool,
+    /// Who may join, and who is known from earlier.
+    pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
     /// `-f`: an interrupt from the terminal is a graceful stop.
@@ -86,6 +91,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(driver.fifo_path);
         }
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(reason)
     })
 }
@@ -129,6 +135,7 @@ pub(super) struct Driver {
     children: Children,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
+    host_cache: HostCache,
     pub(super) parameters: Parameters,
     pub(super) keys: AuthKeys,
     pub(super) format: WireFormat,
@@ -173,6 +180,7 @@ impl Driver {
             fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
+            host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -180,7 +188,7 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout),
+            reload: Reload::new(&plan.layout, plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             watchdog: open_watchdog(ha_cf, &logger),
@@ -405,6 +413,7 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
+            Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 if let Some((level, text)) = self.watchdog.feed() {
                     self.logger.log(level, &text);
@@ -429,6 +438,8 @@ impl Driver {
     }
 
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        // A key that the file no longer has cannot be used, whoever else still does.
+        let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
         if message.kind() == "status" {
             pings::ask(&mut self.media, message, &self.keys, &self.format);
         }
@@ -495,7 +506,9 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        manage_resources: plan.manage_resources,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
@@ -509,7 +522,7 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         dead_time_ms: ha_cf.dead_time_ms,
         keepalive_ms: ha_cf.keepalive_ms,
         version_text: LEGACY_VERSION.to_owned(),
-        log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
+        log_facility: clients::log_facility(ha_cf),
         pid: std::process::id(),
         api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),

@@ -90,6 +90,11 @@ impl Layout {
         self.var_lib_dir.join("hb_uuid")
     }
 
+    /// Nodes and what is known of them.
+    pub fn host_cache(&self) -> PathBuf {
+        self.var_lib_dir.join("hostcache")
+    }
+
     /// Deleted nodes.
     pub fn deleted_host_cache(&self) -> PathBuf {
         self.var_lib_dir.join("delhostcache")

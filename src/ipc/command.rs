@@ -83,7 +83,8 @@ fn ask(verb: Verb, word: &str, socket: &Path, fifo: &Path) -> Result<(), String>
         (Some("OK"), _) => Ok(()),
         (_, Some(reason)) => Err(format!("heartbeat refuses {command} [{word}]: {reason}")),
         // no reason given: an original daemon, which does not know the request
-        (_, None) => write_fifo(fifo, &fifo_message(verb, word)),
+        (_, None) => write_fifo(fifo, &fifo_message(verb, word))
+            .map_err(|why| format!("{why}; no resources were moved")),
     }
 }
 
@@ -97,10 +98,9 @@ fn fifo_message(verb: Verb, word: &str) -> Message {
     }
 }
 
-/// Writes in one piece and never waits for a reader.
-fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
+/// Writes in one piece and never waits for a reader. The error says why nothing of use was written.
+pub(super) fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
     let mut text = codec::encode_api(message);
     text.pop();
-    fifo::write_whole(path, &text)
-        .map_err(|what| format!("{}: {what}; no resources were moved", path.display()))
+    fifo::write_whole(path, &text).map_err(|what| format!("{}: {what}", path.display()))
 }
