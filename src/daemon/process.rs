@@ -268,15 +268,44 @@ pub fn set_up_core_dumps(
     }
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
     let user = user.map_or_else(|| "root".to_owned(), |user| user.name);
-    let path = core_root.map_or_else(|| layout.core_root(), Path::to_owned).join(user);
-    let result = match fs::metadata(&path) {
-        Ok(_) => Ok(()),
-        Err(_) => fs::DirBuilder::new().recursive(true).mode(0o700).create(&path),
-    };
+    let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
+    let path = root.join(user);
+    let result = make_folder(&root, 0o755).and_then(|()| make_folder(&path, 0o700));
     result.and_then(|()| std::env::set_current_dir(&path)).map_err(|cause| {
         let _ = std::env::set_current_dir("/");
         FolderError { path, cause }
     })
+}
+
+/// Makes for each of these users a folder of its own below `coreroot`, as the original's packages do:
+/// its client library changes to it at once. What is there stays as it is.
+///
+/// # Errors
+/// The first folder that could not be made; the user's programs run without it.
+pub fn make_core_folders<'c>(
+    layout: &Layout,
+    core_root: Option<&Path>,
+    users: impl Iterator<Item = (&'c str, u32)>,
+) -> Result<(), FolderError> {
+    let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
+    for (user, uid) in users.filter(|(user, _)| !user.contains('/')) {
+        let path = root.join(user);
+        let failed = |cause| FolderError { path: path.clone(), cause };
+        if fs::symlink_metadata(&path).is_err() {
+            make_folder(&path, 0o700).map_err(failed)?;
+            nix::unistd::chown(&path, Some(uid.into()), None).map_err(io::Error::from).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::metadata(path).is_ok() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    // Whatever the umask is: programs of other users go through it to their own.
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
@@ -292,6 +321,22 @@ mod tests {
 
     fn own() -> u32 {
         std::process::id()
+    }
+
+    #[test]
+    fn every_user_gets_through_to_its_folder_for_core_dumps() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("lib").join("cores");
+        for _ in 0..2 {
+            make_core_folders(&root, &root.join("root")).unwrap();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&root), 0o755);
+            assert_eq!(mode(&root.join("root")), 0o700);
+        }
+        let is_root = nix::unistd::geteuid().is_root();
+        if let Some(user) = nix::unistd::User::from_name(CLIENT_USER).unwrap().filter(|_| is_root) {
+            assert_eq!(fs::metadata(root.join(CLIENT_USER)).unwrap().uid(), user.uid.as_raw());
+        }
     }
 
     #[test]
