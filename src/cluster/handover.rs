@@ -90,6 +90,11 @@ impl Handover {
         self.step == Step::Idle
     }
 
+    /// We asked to give; nothing has begun.
+    pub fn awaits_consent(&self) -> bool {
+        matches!(self.step, Step::AwaitConsent(_))
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match self.step {
             Step::Idle | Step::Releasing(_) | Step::Acquiring(_) => None,
