@@ -20,6 +20,7 @@ pub mod haresources;
 pub mod host;
 pub mod logd_cf;
 mod medium;
+mod ping;
 pub mod settings;
 pub mod source;
 mod validate;

@@ -300,10 +300,12 @@ pub fn make_core_folders<'c>(
 }
 
 fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(_) => fs::DirBuilder::new().recursive(true).mode(mode).create(path),
+    if fs::metadata(path).is_ok() {
+        return Ok(());
     }
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    // Whatever the umask is: programs of other users go through it to their own.
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
@@ -319,6 +321,22 @@ mod tests {
 
     fn own() -> u32 {
         std::process::id()
+    }
+
+    #[test]
+    fn every_user_gets_through_to_its_folder_for_core_dumps() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("lib").join("cores");
+        for _ in 0..2 {
+            make_core_folders(&root, &root.join("root")).unwrap();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&root), 0o755);
+            assert_eq!(mode(&root.join("root")), 0o700);
+        }
+        let is_root = nix::unistd::geteuid().is_root();
+        if let Some(user) = nix::unistd::User::from_name(CLIENT_USER).unwrap().filter(|_| is_root) {
+            assert_eq!(fs::metadata(root.join(CLIENT_USER)).unwrap().uid(), user.uid.as_raw());
+        }
     }
 
     #[test]

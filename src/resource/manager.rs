@@ -289,8 +289,9 @@ impl Manager {
 
     /// Warns about each group whose first resource is active; the value is their number.
     fn verify_all_idle(&self, called_as: &str) -> u8 {
+        let log = |text: &str| self.runner.log().line(text);
         let say = |text: &str| {
-            self.runner.log().line(text);
+            log(text);
             print::error_line(text);
         };
         let mut active = 0_u8;
@@ -300,12 +301,15 @@ impl Manager {
                 say(&format!("CRITICAL: Resource {word} is active, and should not be!"));
                 say("CRITICAL: Non-idle resources can affect data integrity!");
                 say("info: If you don't know what this means, then get help!");
-                say(&format!("info: Read the docs and/or source to {called_as} for more details."));
+                log(&format!("info: Read the docs and/or source to {called_as} for more details."));
+                print::error_line(&format!(
+                    "info: Read the docs and/or the source to {called_as} for more details."
+                ));
             }
         }
         if active > 0 {
-            say("CRITICAL: Non-idle resources will affect resource takeback!");
-            say("CRITICAL: Non-idle resources may affect data integrity!");
+            log("CRITICAL: Non-idle resources will affect resource takeback!");
+            log("CRITICAL: Non-idle resources may affect data integrity!");
         }
         active
     }
@@ -370,9 +374,9 @@ fn delayed_standby(set: &str) -> u8 {
     1
 }
 
+/// A blank behind each word, as the original prints them.
 fn words_of(group: &Group) -> String {
-    let words: Vec<&str> = group.resources.iter().map(|resource| resource.word.as_str()).collect();
-    words.join(" ")
+    group.resources.iter().map(|resource| format!("{} ", resource.word)).collect()
 }
 
 /// One line to whoever reads the job; `false` when nobody does any more. The work goes on then.

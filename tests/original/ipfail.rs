@@ -159,7 +159,7 @@ fn our_ipfail_and_theirs_understand_each_other() {
         "info: We are dead. :<".to_owned(),
         "info: Asking other side for ping node count.".to_owned(),
         "info: Giving up because we were told that we have less ping nodes.".to_owned(),
-        "info: Delayed giveup in 1 seconds.".to_owned(),
+        "info: Delayed giveup in 2 seconds.".to_owned(),
     ];
     pair.logged(0, &us.iter().map(String::as_str).collect::<Vec<_>>());
     pair.settled("none", "all");
