@@ -1,8 +1,10 @@
 //! The `ha` binary: dispatch to applets by `argv[0]`, else by the first argument.
 
+mod addnode;
 mod applet;
 mod check;
 mod cl_status;
+mod delnode;
 mod demo;
 mod ha_logd;
 mod ha_logger;
@@ -10,10 +12,15 @@ mod harc;
 mod heartbeat;
 mod ip_addr;
 mod ipfail;
+mod mach_down;
 mod multicall;
 mod pingd;
+mod propagate;
+mod req_resource;
 mod resource_manager;
 mod send_arp;
+mod set_site;
+mod set_weight;
 mod standby;
 mod status;
 mod takeover;
@@ -22,8 +29,10 @@ use applet::Applet;
 
 /// THE TABLE of applets. Dispatch, `--list`, `--install`, help and completions come from it.
 const APPLETS: &[Applet] = &[
+    addnode::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    delnode::APPLET,
     demo::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
@@ -31,9 +40,14 @@ const APPLETS: &[Applet] = &[
     heartbeat::APPLET,
     ip_addr::APPLET,
     ipfail::APPLET,
+    mach_down::APPLET,
     pingd::APPLET,
+    propagate::APPLET,
+    req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
+    set_site::APPLET,
+    set_weight::APPLET,
     standby::APPLET,
     status::APPLET,
     takeover::APPLET,

@@ -308,8 +308,8 @@ fn resource_manager_by_hand() {
         assert_eq!(prints(&["listkeys", "NODE1"]), "192.168.77.30/24/v0\n");
         assert_eq!(prints(&["listkeys", ".*"]), "192.168.77.30/24/v0\nidle\n");
         assert_eq!(prints(&["allkeys"]), "192.168.77.30/24/v0\nidle\n");
-        assert_eq!(prints(&["ourkeys"]), "192.168.77.30/24/v0 svc\n");
-        assert_eq!(prints(&["otherkeys"]), "idle svc\n");
+        assert_eq!(prints(&["ourkeys"]), "192.168.77.30/24/v0 svc \n");
+        assert_eq!(prints(&["otherkeys"]), "idle svc \n");
         assert_eq!((code(&["status", "svc"]), code(&["status", "idle"])), (0, 3));
         assert_eq!(code(&["verifyallidle"]), 0);
         assert_eq!(code(&["takegroup", "192.168.77.30/24/v0"]), 0);
@@ -323,7 +323,7 @@ fn resource_manager_by_hand() {
         assert_eq!(usage.status.code(), Some(1));
         assert_eq!(
             text(&usage.stderr),
-            "usage: ResourceManager listkeys machine | takegroup key | givegroup key|status resource\n"
+            "usage: ResourceManager listkeys machine | takegroup key | givegroup key|status resource\n\n"
         );
         fs::remove_file(world.directory.join("haresources")).unwrap();
         let output = world.run("ResourceManager", &["job", "release", "all"]);

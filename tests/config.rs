@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ha_core::config::check::{check, Scripts};
 use ha_core::config::diagnostic::Diagnostic;
 use ha_core::config::directive::{self, DIRECTIVES};
-use ha_core::config::host::{HostFacts, Interface};
+use ha_core::config::host::{Device, HostFacts, Interface};
 use ha_core::config::settings::{Account, ApiAuth, AutoFailback, Compression, MediumConfig, MessageFormat};
 use ha_core::config::source::{Source, FILE_MAX_BYTES};
 use ha_core::config::{
@@ -32,6 +32,12 @@ fn host() -> HostFacts {
             ("lo".into(), interface(2)),
         ]),
         resolve: |host| host.parse().ok(),
+        resolve6: |host| Some(std::net::SocketAddrV6::new(host.parse().ok()?, 0, 0, 0)),
+        device: |path| match path {
+            "/dev/ttyS0" | "/dev/ttyS1" => Device::Character,
+            "/etc/passwd" => Device::Other,
+            _ => Device::Missing,
+        },
         udp_services: vec![(53, "domain".into()), (694, "ha-cluster".into())],
         user: |name| {
             let known = [("root", 0), ("hacluster", 102)].into_iter().find(|(known, _)| *known == name);
@@ -388,17 +394,17 @@ fn checks_of_ha_cf_and_authkeys() {
     write(&directory.join("authkeys"), "auth 1\n1 crc\n", "610");
     checked(
         &case,
-        (0, 7, 2),
+        (1, 6, 2),
         &[
             "ha.cf:3:1: warning: warntime (10000 ms) is not below deadtime (10000 ms)",
             "ha.cf:5:1: warning: initdead (15000 ms) is less than twice deadtime",
             "ha.cf:6:7: warning: this is the only link: a split brain is one cable away",
             "ha.cf:7:7: hint: `eth0` carries heartbeats already",
-            "ha.cf:8:1: warning: there are 3 nodes",
+            "ha.cf:8:1: error: there are 3 nodes, but haresources works for exactly two",
             "ha.cf: warning: auto_failback is missing",
             "authkeys: warning: packets are signed with crc",
             "authkeys: warning: the mode is 610",
-            "7 warnings, 2 hints",
+            "1 error, 6 warnings, 2 hints",
         ],
     );
     write(&directory.join("authkeys"), "auth 1\n1 sha1 short\n", "600");

@@ -9,6 +9,7 @@ use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
 
 use super::event::Job;
+use super::fingerprint::Fingerprint;
 use super::jobs::Purpose;
 use super::node::{Extension, Status};
 use super::Cluster;
@@ -21,7 +22,7 @@ const LOCAL_TIMEOUT_MS: u64 = 10_000;
 const RESTART_PATIENCE_MS: u64 = 15_000;
 
 /// The original's state numbers appear in its error texts (resources spec 2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Phase {
     Waiting = 0,
     Starting = 1,
@@ -32,7 +33,7 @@ pub(super) enum Phase {
 }
 
 /// Claims of both sides and what hangs on them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Claims {
     pub hold: ResourceSet,
     pub phase: Phase,
@@ -104,6 +105,43 @@ impl Claims {
             first_acquisition_logged: false,
             digest: String::new(),
         }
+    }
+
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, keepalive_ms: u64, into: &mut Fingerprint) {
+        let Self {
+            hold,
+            phase,
+            peer_hold,
+            peer_known,
+            peer_stable,
+            peer_left,
+            peer_report,
+            local_timeout_ms,
+            needs_failback,
+            failed,
+            failure_offered,
+            failed_on_both,
+            retry_ms,
+            held_at_loss,
+            contact_ms,
+            returned_ms,
+            contested,
+            announced,
+            resumed,
+            unclean,
+            cleaning,
+            first_acquisition_logged: _,
+            digest,
+        } = self;
+        into.add((hold, phase, peer_hold, peer_known, peer_stable, peer_left));
+        into.peer_number(*peer_report);
+        into.add((needs_failback, failed, failure_offered, failed_on_both, held_at_loss));
+        into.add((contested, announced, resumed, unclean, cleaning, digest));
+        into.moment_if(*local_timeout_ms, 0);
+        into.moment_if(*retry_ms, 0);
+        into.moment_if(*contact_ms, 3 * keepalive_ms.max(10));
+        into.moment_if(*returned_ms, RESTART_PATIENCE_MS);
     }
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
@@ -289,7 +327,7 @@ impl Cluster {
         });
         let full = message.text("rtype") == Some("full");
         let number = message.hex("seq").unwrap_or(0);
-        let stale = full && number < self.claims.peer_report;
+        let stale = number < self.claims.peer_report;
         if stale && !self.settings.faults.accept_old_sequence {
             return;
         }
@@ -301,7 +339,10 @@ impl Cluster {
         self.peer_claims(hold, number);
         match message.text("isstable") {
             Some("1") => self.peer_is_stable(true),
-            Some(_) => self.peer_is_stable(false),
+            Some(_) => {
+                self.peer_is_stable(false);
+                self.peer_is_releasing();
+            }
             None => {}
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {
@@ -447,6 +488,7 @@ impl Cluster {
             self.claims.held_at_loss = Some(self.claims.hold);
         }
         self.claims.returned_ms = None;
+        self.original_forget();
         self.take_over(ever_heard);
     }
 
@@ -467,8 +509,8 @@ impl Cluster {
             self.log(LogLevel::Warning, "Shared disks are not protected.");
             "n_stnth"
         };
-        self.send(Message::new("stonith").with("node", name.as_str()).with("result", result));
-        if gave_up && self.claims.hold == ResourceSet::ALL {
+        self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
+        if gave_up && self.claims.hold == ResourceSet::ALL && self.releasing().is_empty() {
             self.claims.peer_stable = true;
             return;
         }
@@ -510,6 +552,7 @@ impl Cluster {
         self.claims.failure_offered = ResourceSet::NONE;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
+        self.original_forget();
         self.legacy_peer_restarted();
     }
 
@@ -519,6 +562,7 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = Some(self.now.monotonic_ms);
+        self.original_returned();
         self.send_status();
     }
 }

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::types::{LinkName, LogLevel, NodeName, ResourceSet};
+use crate::types::{HostRecord, LinkName, LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
 use super::text;
@@ -70,6 +70,11 @@ pub enum Input {
         /// Whose packet it is.
         node: NodeName,
     },
+    /// A ping node answered a question of ours.
+    PingAnswer {
+        /// Which.
+        node: NodeName,
+    },
     /// Time passed: timers are looked at.
     Tick,
     /// The text of the load average for the `ld` field, without newline.
@@ -104,7 +109,7 @@ pub struct JobOutcome {
 }
 
 /// Work for a child process: groups of resources to start, stop or announce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Start every group of the set, skipping what is already active.
     Acquire(ResourceSet),
@@ -197,10 +202,26 @@ pub enum Output {
     /// `true`: read nothing more from clients that send messages until `false` comes
     /// (messaging spec 3.5, flow control).
     ClientsPaused(bool),
+    /// A list of nodes changed: make it outlive this run, without waiting for the disk.
+    KeepHosts {
+        /// Which.
+        list: HostList,
+        /// All of it, in its order.
+        hosts: Vec<HostRecord>,
+    },
     /// Our own beat left and was processed: the loop is healthy (watchdog).
     Beat,
     /// End the daemon.
     Exit(ExitReason),
+}
+
+/// The two lists of nodes that outlive a run (messaging spec 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostList {
+    /// Members: `hostcache`.
+    Members,
+    /// Deleted nodes: `delhostcache`.
+    Deleted,
 }
 
 impl fmt::Display for Input {
@@ -213,6 +234,7 @@ impl fmt::Display for Input {
             Self::Copy { link, node } => {
                 write!(f, "copy {} {}", text::escape(link.as_str()), text::escape(node.as_str()))
             }
+            Self::PingAnswer { node } => write!(f, "ping-answer {}", text::escape(node.as_str())),
             Self::Tick => write!(f, "tick"),
             Self::LoadAverage(load) => write!(f, "load {}", text::escape(load)),
             Self::JobDone { job, outcome } => {
@@ -256,6 +278,10 @@ impl fmt::Display for Output {
             },
             Self::Log { level, text: line } => write!(f, "log {} {}", level.as_str(), text::escape(line)),
             Self::ClientsPaused(paused) => write!(f, "clients-paused {}", u8::from(*paused)),
+            Self::KeepHosts { list, hosts } => {
+                let list = if *list == HostList::Members { "members" } else { "deleted" };
+                write!(f, "keep-hosts {list}{}", text::hosts(hosts))
+            }
             Self::Beat => write!(f, "beat"),
             Self::Exit(reason) => write!(f, "exit {}", text::exit_reason(*reason)),
         }

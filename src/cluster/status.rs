@@ -9,7 +9,9 @@ impl Cluster {
     /// Everything clients may ask about, as of `now`.
     pub fn view(&self, now: Now) -> ClusterView {
         let transition = self.transition();
-        let resource_status = if self.is_legacy() {
+        let resource_status = if !self.settings.manage_resources {
+            "none"
+        } else if self.is_legacy() {
             if self.jobs.is_idle() {
                 "none"
             } else {
@@ -26,7 +28,7 @@ impl Cluster {
             holding: self.claims.hold.to_string(),
             transition,
             communication_up: self.liveness.communication_up,
-            nodes: (0..self.nodes.len()).map(|index| self.node_view(index, now.monotonic_ms)).collect(),
+            nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
@@ -34,9 +36,26 @@ impl Cluster {
         }
     }
 
+    /// Nodes and ping nodes, in the order of the configuration.
+    fn node_views(&self, now_ms: u64) -> Vec<NodeView> {
+        let mut views = Vec::with_capacity(self.nodes.len() + self.pings.len());
+        for index in 0..=self.nodes.len() {
+            let last = index == self.nodes.len();
+            let here = |before: usize| before == index || (last && before > index);
+            views.extend(
+                self.pings.iter().filter(|ping| here(ping.nodes_before())).map(|ping| ping.view(now_ms)),
+            );
+            if !last {
+                views.push(self.node_view(index, now_ms));
+            }
+        }
+        views
+    }
+
     /// What is under way, in words.
     pub(super) fn transition(&self) -> String {
-        let peer_in_flux = self.peer_is_active() && !self.claims.peer_stable && !self.is_legacy();
+        let takes_part = self.settings.manage_resources && !self.is_legacy();
+        let peer_in_flux = takes_part && self.peer_is_active() && !self.claims.peer_stable;
         let parts = [
             self.shutdown.describe().to_owned(),
             self.handover.describe(),

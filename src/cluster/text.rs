@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::event::{Command, ExitReason, Input, Job, JobId, JobOutcome, RequestId};
-use crate::types::{LinkName, NodeName, ResourceSet};
+use crate::types::{HostRecord, LinkName, NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
 
 /// A line that is not an input. Nothing was changed.
@@ -63,6 +63,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Every node as ` name,uuid,weight,site`.
+pub(super) fn hosts(hosts: &[HostRecord]) -> String {
+    let mut out = String::new();
+    for host in hosts {
+        let uuid = host.uuid.map_or("-".to_owned(), |uuid| uuid.to_string());
+        let _ = write!(out, " {},{uuid},{},{}", escape(host.name.as_str()), host.weight, escape(&host.site));
+    }
+    out
+}
+
 pub(super) fn command(command: Command) -> String {
     match command {
         Command::Standby(set) => format!("standby {set}"),
@@ -104,6 +114,10 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
             let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
             let node = text(next()?).and_then(|name| NodeName::exact(&name)).ok_or_else(bad)?;
             Input::Copy { link, node }
+        }
+        "ping-answer" => {
+            let node = text(next()?).and_then(|name| NodeName::exact(&name)).ok_or_else(bad)?;
+            Input::PingAnswer { node }
         }
         "resources-digest" => Input::ResourcesDigest(text(next()?).ok_or_else(bad)?),
         "job-done" => {
@@ -209,6 +223,7 @@ mod tests {
             Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },
             Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },
             Input::LocalMessage(message),
+            Input::PingAnswer { node: NodeName::new("fe80::1%eth0").unwrap() },
             Input::JobDone {
                 job: JobId(7),
                 outcome: JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE },

@@ -6,8 +6,8 @@ use super::clients::add_default_api_auth;
 use super::diagnostic::{Place, Severity};
 use super::directive::DIRECTIVES;
 use super::ha_cf::Reader;
-use super::settings::AutoFailback;
-use crate::types::LogLevel;
+use super::settings::{AutoFailback, AutoJoin};
+use crate::types::{LogLevel, NodeName};
 
 /// Port of heartbeats when `/etc/services` has no `ha-cluster` (messaging spec 5.2).
 pub(super) const UDP_PORT_DEFAULT: u16 = 694;
@@ -22,10 +22,10 @@ const INIT_DEAD_SMALL_MS: u64 = 10_000;
 pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     apply_defaults(reader);
     check_media_and_nodes(reader, node_name);
+    super::ping::check_names(reader);
     check_times(reader);
     check_failback(reader);
     check_log(reader);
-    check_autojoin(reader);
     add_default_api_auth(reader);
     record_derived(reader);
 }
@@ -56,7 +56,9 @@ fn apply_defaults(reader: &mut Reader<'_>) {
 }
 
 fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
-    if reader.draft.settings.media.is_empty() && reader.draft.other_media == 0 {
+    // The original starts with ping nodes alone, hears nobody, and serves on both hosts.
+    let media = &reader.draft.settings.media;
+    if media.iter().all(|medium| medium.ping().is_some()) {
         reader.log(LogLevel::Error, "No heartbeat media defined");
         file_error(reader, "no medium for heartbeats", "add a line such as: ucast eth0 10.0.0.2");
     }
@@ -66,6 +68,13 @@ fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
     }
     if reader.draft.settings.nodes.iter().any(|node| node.as_str() == node_name) {
         return;
+    }
+    if reader.draft.settings.auto_join == AutoJoin::Any {
+        if let Some(node) = NodeName::new(node_name) {
+            reader.log(LogLevel::Notice, format!("Current node [{node}] added to configuration."));
+            reader.draft.settings.nodes.push(node);
+            return;
+        }
     }
     reader.log(LogLevel::Error, format!("Current node [{node_name}] not in configuration!"));
     reader.log(
@@ -108,6 +117,7 @@ fn check_times(reader: &mut Reader<'_>) {
         reader.log(LogLevel::Info, "Initial dead time accounts for slow network startup time");
         reader.log(LogLevel::Info, "It should be >= deadtime and >= 10 seconds");
     }
+    reader.draft.settings.dead_ping_ms = reader.draft.dead_ping_ms.unwrap_or(dead);
     if let Some(ping) = reader.draft.dead_ping_ms.filter(|ping| *ping <= 2 * keepalive) {
         let text = format!("Ping dead time [{ping}] is too small compared to keeplive [{keepalive}]");
         let message = format!("deadping ({ping} ms) must be more than twice keepalive ({keepalive} ms)");
@@ -178,17 +188,6 @@ fn check_log(reader: &mut Reader<'_>) {
 fn fall_back_to_syslog(reader: &mut Reader<'_>) {
     reader.draft.settings.log.facility = Some(3);
     reader.draft.settings.log.facility_name = Some("daemon".to_owned());
-}
-
-fn check_autojoin(reader: &mut Reader<'_>) {
-    if !reader.draft.autojoin {
-        return;
-    }
-    reader.log(LogLevel::Error, "R1 style resource management conflicts with  autojoin set");
-    reader.log(LogLevel::Error, "You need either unset autojoin or enable crm");
-    let place = place_of(reader, "autojoin");
-    let message = "nodes cannot join by themselves: haresources knows exactly two nodes".to_owned();
-    reader.remark(Severity::Error, place, message, "take the line out and name both nodes".into());
 }
 
 /// Values the original works out and exports like those that were typed (messaging spec 5.2).

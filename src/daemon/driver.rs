@@ -4,11 +4,12 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
@@ -27,9 +28,12 @@ use super::clients;
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
+use super::pings;
 use super::reload::{Change, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::watchdog::Watchdog;
@@ -43,6 +47,8 @@ const PENDING_MAX: usize = 1000;
 const LATE_MS: u64 = 5;
 /// The `debug` level that shows packets and timers.
 const DEBUG_PACKETS: u8 = 4;
+/// Longest wait at the end for the lists of nodes to be on disk.
+const HOST_CACHE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -60,6 +66,8 @@ pub struct Plan {
     pub uuid: Uuid,
     /// `false` with `-M`.
     pub manage_resources: bool,
+    /// Who may join, and who is known from earlier.
+    pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
     /// `-f`: an interrupt from the terminal is a graceful stop.
@@ -79,6 +87,11 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(driver.fifo_path);
+        }
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(reason)
     })
 }
@@ -117,9 +130,12 @@ pub(super) struct Driver {
     pub(super) cluster: Cluster,
     media: MediaSet,
     pub(super) server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
+    host_cache: HostCache,
     pub(super) parameters: Parameters,
     pub(super) keys: AuthKeys,
     pub(super) format: WireFormat,
@@ -149,6 +165,10 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = Cluster::new(cluster_settings(&plan), now());
         let digest = Input::ResourcesDigest(resources.digest());
@@ -156,8 +176,11 @@ impl Driver {
         Ok(Self {
             media,
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups: Groups::new(resources, &plan.local),
+            host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -165,7 +188,7 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout),
+            reload: Reload::new(&plan.layout, plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             watchdog: open_watchdog(ha_cf, &logger),
@@ -195,6 +218,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -203,6 +230,7 @@ impl Driver {
                 change = self.reload.next() => self.reloaded(change),
                 event = self.server.next() => self.client(event),
                 event = self.respawn.next() => self.program(&event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -249,7 +277,10 @@ impl Driver {
     // ---- inputs --------------------------------------------------------------------------
 
     fn packet(&mut self, received: &Received, buffer: &[u8]) {
-        let (link, bytes) = (received.link.clone(), &buffer[..received.length]);
+        let (link, bytes) = match received {
+            Received::Packet { link, .. } => (link.clone(), received.bytes(buffer)),
+            Received::PingAnswer { node } => return self.feed(Input::PingAnswer { node: node.clone() }),
+        };
         if let Some(node) = self.copies.whose(bytes, &self.local) {
             return self.feed(Input::Copy { link, node });
         }
@@ -314,6 +345,13 @@ impl Driver {
         }
     }
 
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
+        }
+    }
+
     /// News of a program beside the daemon.
     fn program(&mut self, event: &RespawnEvent) {
         if self.respawn.handle(event) == Consequence::Reboot {
@@ -339,8 +377,14 @@ impl Driver {
     // ---- outputs -------------------------------------------------------------------------
 
     pub(super) fn feed(&mut self, input: Input) {
-        let frequent =
-            matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
+        let frequent = matches!(
+            input,
+            Input::Packet { .. }
+                | Input::Copy { .. }
+                | Input::PingAnswer { .. }
+                | Input::Tick
+                | Input::LoadAverage(_)
+        );
         self.debug(frequent, || format!("in: {input}"));
         self.cluster.handle(now(), input);
         while let Some(output) = self.cluster.poll_output() {
@@ -369,6 +413,7 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
+            Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 if let Some((level, text)) = self.watchdog.feed() {
                     self.logger.log(level, &text);
@@ -379,19 +424,32 @@ impl Driver {
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
     }
 
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
+    }
+
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        // A key that the file no longer has cannot be used, whoever else still does.
+        let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
+        if message.kind() == "status" {
+            pings::ask(&mut self.media, message, &self.keys, &self.format);
+        }
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
-                self.media.send(&bytes, monotonic_ms());
+                let line =
+                    self.media.has_lines().then(|| wire::encode_serial(message, &self.keys, key_index));
+                // A message that text cannot carry goes over the other media alone.
+                self.media.send_with_line(&bytes, line.and_then(Result::ok).as_deref(), monotonic_ms());
             }
             Err(error) => {
                 self.logger
@@ -443,10 +501,14 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         dead_time_ms: ha_cf.dead_time_ms,
         warn_time_ms: ha_cf.warn_time_ms,
         init_dead_ms: ha_cf.init_dead_ms,
+        pings: pings::settings(&ha_cf.media),
+        dead_ping_ms: ha_cf.dead_ping_ms,
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        manage_resources: plan.manage_resources,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
@@ -460,7 +522,7 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         dead_time_ms: ha_cf.dead_time_ms,
         keepalive_ms: ha_cf.keepalive_ms,
         version_text: LEGACY_VERSION.to_owned(),
-        log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
+        log_facility: clients::log_facility(ha_cf),
         pid: std::process::id(),
         api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),

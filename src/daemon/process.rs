@@ -25,9 +25,6 @@ const ASKING_PATIENCE: Duration = Duration::from_millis(100);
 /// has not written its own yet.
 const NUMBER_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The user of client programs such as ipfail.
-const CLIENT_USER: &str = "hacluster";
-
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What the pid file and its lock say.
@@ -273,33 +270,40 @@ pub fn set_up_core_dumps(
     let user = user.map_or_else(|| "root".to_owned(), |user| user.name);
     let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
     let path = root.join(user);
-    let result = make_core_folders(&root, &path);
+    let result = make_folder(&root, 0o755).and_then(|()| make_folder(&path, 0o700));
     result.and_then(|()| std::env::set_current_dir(&path)).map_err(|cause| {
         let _ = std::env::set_current_dir("/");
         FolderError { path, cause }
     })
 }
 
-/// A folder that every user's programs can get through, one for this process, and one for the user that
-/// runs client programs: the original's look for theirs and complain when they cannot enter it.
-fn make_core_folders(root: &Path, own: &Path) -> io::Result<()> {
-    let make = |path: &Path, mode: u32| match fs::metadata(path) {
-        Ok(_) => Ok(false),
-        Err(_) => fs::DirBuilder::new().recursive(true).mode(mode).create(path).map(|()| true),
-    };
-    if make(root, 0o755)? {
-        // whatever the umask is
-        fs::set_permissions(root, Permissions::from_mode(0o755))?;
-    }
-    make(own, 0o700)?;
-    if let Ok(Some(user)) = nix::unistd::User::from_name(CLIENT_USER) {
-        let path = root.join(CLIENT_USER);
-        // No harm in a refusal: programs then complain, and run.
-        if make(&path, 0o700).is_ok_and(|made| made) {
-            let _ = std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), None);
+/// Makes for each of these users a folder of its own below `coreroot`, as the original's packages do:
+/// its client library changes to it at once. What is there stays as it is.
+///
+/// # Errors
+/// The first folder that could not be made; the user's programs run without it.
+pub fn make_core_folders<'c>(
+    layout: &Layout,
+    core_root: Option<&Path>,
+    users: impl Iterator<Item = (&'c str, u32)>,
+) -> Result<(), FolderError> {
+    let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
+    for (user, uid) in users.filter(|(user, _)| !user.contains('/')) {
+        let path = root.join(user);
+        let failed = |cause| FolderError { path: path.clone(), cause };
+        if fs::symlink_metadata(&path).is_err() {
+            make_folder(&path, 0o700).map_err(failed)?;
+            nix::unistd::chown(&path, Some(uid.into()), None).map_err(io::Error::from).map_err(failed)?;
         }
     }
     Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(_) => fs::DirBuilder::new().recursive(true).mode(mode).create(path),
+    }
 }
 
 #[cfg(test)]
@@ -315,22 +319,6 @@ mod tests {
 
     fn own() -> u32 {
         std::process::id()
-    }
-
-    #[test]
-    fn every_user_gets_through_to_its_folder_for_core_dumps() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("lib").join("cores");
-        for _ in 0..2 {
-            make_core_folders(&root, &root.join("root")).unwrap();
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode(&root), 0o755);
-            assert_eq!(mode(&root.join("root")), 0o700);
-        }
-        let is_root = nix::unistd::geteuid().is_root();
-        if let Some(user) = nix::unistd::User::from_name(CLIENT_USER).unwrap().filter(|_| is_root) {
-            assert_eq!(fs::metadata(root.join(CLIENT_USER)).unwrap().uid(), user.uid.as_raw());
-        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub enum Change {
 /// Remembers the files' times and looks at them on request.
 pub struct Reload {
     directory: PathBuf,
+    with_resources: bool,
     settings_file: PathBuf,
     keys_file: PathBuf,
     seen: Times,
@@ -41,13 +42,15 @@ struct Times {
 }
 
 impl Reload {
-    /// Takes the present times as known.
-    pub fn new(layout: &Layout) -> Self {
+    /// Takes the present times as known. `with_resources` is `false` with `-M`: haresources is then
+    /// not looked at.
+    pub fn new(layout: &Layout, with_resources: bool) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (settings_file, keys_file) = (layout.ha_cf(), layout.authkeys());
         let seen = times(&settings_file, &keys_file);
         Self {
             directory: layout.etc_dir.clone(),
+            with_resources,
             settings_file,
             keys_file,
             seen,
@@ -64,11 +67,12 @@ impl Reload {
             return;
         }
         let (directory, seen, sender) = (self.directory.clone(), self.seen, self.sender.clone());
+        let with_resources = self.with_resources;
         let (settings_file, keys_file) = (self.settings_file.clone(), self.keys_file.clone());
         let work = move || {
             crate::sys::sched::drop_realtime();
             let found = times(&settings_file, &keys_file);
-            let change = examine(&directory, seen, found);
+            let change = examine(&directory, with_resources, seen, found);
             let _ = sender.send((found, change));
         };
         let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(256 * 1024);
@@ -98,11 +102,12 @@ fn times(settings_file: &std::path::Path, keys_file: &std::path::Path) -> Times 
     Times { settings: modified(settings_file), keys: modified(keys_file) }
 }
 
-fn examine(directory: &std::path::Path, seen: Times, found: Times) -> Change {
+fn examine(directory: &std::path::Path, with_resources: bool, seen: Times, found: Times) -> Change {
     if seen == found {
         return Change::Nothing;
     }
-    match config::load(directory, &HostFacts::gather()) {
+    let load = if with_resources { config::load } else { config::load_without_resources };
+    match load(directory, &HostFacts::gather()) {
         Err(failure) => Change::Broken(failure.to_string()),
         Ok(_) if seen.settings != found.settings => Change::Settings,
         Ok(loaded) => Change::Keys(loaded.configuration.auth_keys),

@@ -15,9 +15,12 @@ use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
 use super::driver::{self, Plan};
+use super::host_cache;
 use super::identity;
 use super::layout::Layout;
-use super::process::{prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState};
+use super::process::{
+    make_core_folders, prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState,
+};
 
 /// What the command line asks of a start.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +113,7 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
         logger.log(LogLevel::Error, &error.to_string());
         return EXIT_NO_PERMISSION;
     }
+    logger.log_all(super::script_files::prepare(layout));
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {
@@ -144,13 +148,20 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
     if let Err(error) = set_up_core_dumps(layout, ha_cf.core_dumps, ha_cf.core_root.as_deref()) {
         logger.log(LogLevel::Warning, &error.to_string());
     }
+    let users = ha_cf.clients.iter().map(|client| (client.user.as_str(), client.account.uid));
+    if let Err(error) = make_core_folders(layout, ha_cf.core_root.as_deref(), users) {
+        logger.log(LogLevel::Warning, &error.to_string());
+    }
     if let Err(error) = logger.go_to_background(options.foreground) {
         logger.log(LogLevel::Error, &format!("cannot start the log writer: {error}"));
         return EXIT_GENERIC;
     }
     logger.install_backend(ha_cf.log.debug_level);
     become_dependable(ha_cf, options, logger);
+    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
+    logger.log_all(lines);
     let plan = Plan {
+        membership,
         layout: layout.clone(),
         local: loaded.node.clone(),
         configuration: loaded.configuration,

@@ -249,6 +249,11 @@ impl Server {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// Whether messages of clients are held back ([`Server::set_paused`]).
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Takes no message from named clients until `false` comes: too many of ours are on their way
     /// already (messaging spec 3.5). What they send waits in their sockets.
     pub fn set_paused(&mut self, paused: bool) {

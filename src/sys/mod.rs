@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod fifo;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;
@@ -10,6 +11,7 @@ pub mod print;
 pub mod process;
 pub mod readable;
 pub mod sched;
+pub mod serial;
 pub mod syslog;
 pub mod time;
 pub mod watchdog;

@@ -7,6 +7,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/stranger.rs"]
+mod stranger;
+
 mod clients;
 mod differences;
 mod gaps;
@@ -15,6 +18,7 @@ mod logging;
 mod media;
 mod messages;
 mod pair;
+mod random;
 mod scripts;
 mod transitions;
 mod upgrade;

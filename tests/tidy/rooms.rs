@@ -138,7 +138,7 @@ const ROOMS: &[Room] = &[
         name: "sys",
         rooms: &[],
         // tokio: registering a descriptor with the runtime is unsafe, and unsafe is at home here.
-        crates: &["libc", "nix", "thiserror", "tokio"],
+        crates: &["libc", "nix", "serialport", "thiserror", "tokio"],
         not_std: &[],
     },
     Room {
