@@ -58,7 +58,9 @@ impl Cluster {
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
         let give = self.conflict_loss(overlap).minus(self.releasing());
         if self.claims.peer_known && !give.is_empty() {
-            let text = format!("the other node claims {give} resources and does not hear this one: releasing them here");
+            let text = format!(
+                "the other node claims {give} resources and does not hear this one: releasing them here"
+            );
             self.log(LogLevel::Warning, &text);
             self.schedule(Job::Release(give), Purpose::Conflict);
         }

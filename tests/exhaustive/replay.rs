@@ -117,7 +117,7 @@ struct Scenario {
 
 fn scenario(name: &'static str, acts: &[Act]) -> Scenario {
     let (auto_failback, groups) = (AutoFailback::Off, [true, false]);
-    Scenario { name, auto_failback, groups, losses: 0, until: "-", acts: acts.to_vec() }
+    Scenario { name, auto_failback, groups, losses: 3, until: "-", acts: acts.to_vec() }
 }
 
 /// One way under trial.
@@ -280,7 +280,8 @@ fn reproduces(scenario: &Scenario) {
     world.budget = Budget { losses: scenario.losses, ..Budget::default() };
     world.said = Some(Vec::new());
     let messages = recording.messages.clone();
-    let mut search = Search { scenario, recording, seen: HashSet::new(), furthest: 0, instead: Default::default() };
+    let mut search =
+        Search { scenario, recording, seen: HashSet::new(), furthest: 0, instead: Default::default() };
     let found = search.run(Trial { world, act: 0, told: 0, counts: HashMap::new() });
     let at = search.furthest;
     let recent = &messages[at.saturating_sub(3)..at];
