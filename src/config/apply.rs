@@ -74,7 +74,6 @@ pub(super) struct Draft {
     pub(super) other_media: usize,
     pub(super) media_places: Vec<Place>,
     baud_given: bool,
-    watchdog_given: bool,
     pacemaker_given: bool,
 }
 
@@ -489,11 +488,15 @@ pub(super) fn env(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-pub(super) fn watchdog(reader: &mut Reader<'_>, _: &Word<'_>) -> Result<(), Fault> {
-    if std::mem::replace(&mut reader.draft.watchdog_given, true) {
+pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    if reader.draft.settings.watchdog.is_some() {
         return Err(Fault::new("`watchdog` is given a second time", "only one device is possible")
             .error("heartbeat: Watchdog device multiply specified."));
     }
+    if !word.text.starts_with('/') {
+        return Err(Fault::new("this is no device", "expected a path such as /dev/watchdog"));
+    }
+    reader.draft.settings.watchdog = Some(word.text.into());
     Ok(())
 }
 

@@ -59,6 +59,8 @@ use Support::{Limited, NotYet, Refused, Supported};
 
 const NO_PLUGIN: Support =
     Refused("it needed a plugin that distributions did not ship; use ucast, mcast or bcast");
+const NO_QUORUM: Support =
+    Refused("it serves the membership program of pacemaker; two nodes with haresources have no quorum");
 const NO_PACEMAKER: Support =
     Limited("only false: resources are managed by haresources; use the original with pacemaker");
 
@@ -146,12 +148,12 @@ pub const DIRECTIVES: &[Directive] = &[
     row("deadping", List, None, true, NotYet, apply::deadping, "deadtime of ping hosts"),
     row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
-    row("watchdog", List, None, true, NotYet, apply::watchdog, "watchdog device"),
+    row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
     row("use_apphbd", List, None, false, NotYet, apply::use_apphbd, "be watched by apphbd"),
     row("respawn", Line, None, false, NotYet, apply::client, "program to run beside the daemon"),
     row("failfast", Line, None, false, NotYet, apply::client, "the same; reboot when it dies"),
     row("apiauth", Line, None, false, NotYet, apply::apiauth, "who may use the client API"),
-    row("quorum_server", List, None, true, NotYet, apply::nothing, "host that decides about quorum"),
+    row("quorum_server", List, None, true, NO_QUORUM, apply::nothing, "host that decides about quorum"),
 
     row("crm_daemon_dir", List, None, false, Refused("it belongs to pacemaker"), apply::nothing,
         "where pacemaker's programs are"),

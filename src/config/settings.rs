@@ -157,6 +157,8 @@ pub struct HaCf {
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,
+    /// The watchdog device.
+    pub watchdog: Option<std::path::PathBuf>,
 }
 
 impl HaCf {

@@ -30,6 +30,7 @@ use super::groups::Groups;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::reload::{Change, Reload};
+use super::watchdog::Watchdog;
 
 /// Requests of clients that may wait for the cluster's answer.
 const REQUESTS_MAX: usize = 64;
@@ -72,6 +73,9 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         let mut driver = Driver::new(plan, logger)?;
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
+        if reason != ExitReason::StopFailed {
+            driver.logger.log_all(driver.watchdog.close());
+        }
         Ok(reason)
     })
 }
@@ -121,6 +125,7 @@ struct Driver {
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
+    watchdog: Watchdog,
     logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -157,6 +162,7 @@ impl Driver {
             reload: Reload::new(&plan.layout),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
+            watchdog: open_watchdog(ha_cf, &logger),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -373,7 +379,11 @@ impl Driver {
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
-            Output::Beat => {}
+            Output::Beat => {
+                if let Some((level, text)) = self.watchdog.feed() {
+                    self.logger.log(level, &text);
+                }
+            }
             Output::Exit(reason) => self.exit = Some(reason),
         }
     }
@@ -410,6 +420,13 @@ impl Driver {
             Answer::Refused(why) => self.server.finish_command(client, Err(why)),
         }
     }
+}
+
+fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
+    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    logger.log_all(lines);
+    watchdog
 }
 
 fn now() -> Now {

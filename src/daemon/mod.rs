@@ -14,3 +14,4 @@ pub mod packets;
 pub mod process;
 pub mod reload;
 pub mod start;
+pub mod watchdog;

@@ -157,14 +157,24 @@ fn machine_path(path: &Path) -> PathBuf {
 /// The original's scripts by link, its state folders as packaged, without any identity.
 fn copy_original(root: &Path) -> io::Result<()> {
     let inside = |place: &Path| root.join(place.strip_prefix("/").unwrap_or(place));
-    for entry in fs::read_dir(CONFIGURATION)? {
+    link_files(root, Path::new(CONFIGURATION))?;
+    copy_folders(Path::new(STATE), &inside(Path::new(STATE)))
+}
+
+/// The folder with a link for each file, so that a host may have files of its own beside them.
+fn link_files(root: &Path, folder: &Path) -> io::Result<()> {
+    let inside = |place: &Path| root.join(place.strip_prefix("/").unwrap_or(place));
+    fs::create_dir_all(inside(folder))?;
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let ours = ["ha.cf", "haresources", "authkeys"];
-        if !path.file_name().is_some_and(|name| ours.iter().any(|own| name == *own)) {
+        if fs::symlink_metadata(&path)?.is_dir() {
+            link_files(root, &path)?;
+        } else if !path.file_name().is_some_and(|name| ours.iter().any(|own| name == *own)) {
             symlink(machine_path(&path), inside(&path))?;
         }
     }
-    copy_folders(Path::new(STATE), &inside(Path::new(STATE)))
+    Ok(())
 }
 
 fn copy_folders(from: &Path, to: &Path) -> io::Result<()> {

@@ -12,3 +12,4 @@ pub mod readable;
 pub mod sched;
 pub mod syslog;
 pub mod time;
+pub mod watchdog;

@@ -8,6 +8,8 @@
 mod common;
 
 mod clients;
+mod differences;
+mod gaps;
 mod ipfail;
 mod logging;
 mod media;

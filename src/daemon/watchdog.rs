@@ -1,0 +1,116 @@
+//! The kernel's watchdog device: a machine whose heartbeat stands still is reset (messaging spec 7.3).
+//!
+//! It is fed by the loop itself, with each beat that left. It stays armed while resources are released,
+//! as a daemon that dies in the middle of that leaves them active. The original lets go of it before;
+//! ours says the magic word only when everything is released, or just before it executes itself again.
+//! After a stop that failed it says nothing: the machine is to be reset, by the device if need be.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::log::LogLine;
+use crate::sys::watchdog::set_timeout;
+use crate::types::LogLevel;
+
+/// Added to deadtime before it is rounded up to seconds, milliseconds.
+const MARGIN_MS: u64 = 10;
+
+/// A device that is fed, or none.
+#[derive(Debug, Default)]
+pub struct Watchdog {
+    device: Option<(File, PathBuf)>,
+}
+
+impl Watchdog {
+    /// Opens and arms the device, which resets the machine when it is not fed for `dead_time_ms`
+    /// rounded up to the next second. One that cannot be opened is an ERROR line, and the daemon goes
+    /// on without, as the original; a driver that cannot do that time keeps its own.
+    pub fn open(path: &Path, dead_time_ms: u64) -> (Self, Vec<LogLine>) {
+        let shown = path.display();
+        // A device never makes its opener wait; whatever else stands there must not either.
+        let opened = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+        let device = match opened {
+            Ok(device) => device,
+            Err(error) => {
+                let text = format!("Cannot open watchdog device: {shown}: {error}");
+                return (Self::default(), vec![(LogLevel::Error, text)]);
+            }
+        };
+        let mut lines = vec![(LogLevel::Notice, format!("Using watchdog device: {shown}"))];
+        let seconds = u32::try_from((dead_time_ms + MARGIN_MS).div_ceil(1000)).unwrap_or(u32::MAX);
+        lines.push(match set_timeout(device.as_fd(), seconds) {
+            Ok(set) => (LogLevel::Info, format!("Set watchdog timer to {set} seconds.")),
+            Err(error) => {
+                let text = "WDIOC_SETTIMEOUT: Failed to set watchdog timer to";
+                (LogLevel::Error, format!("{text} {seconds} seconds.: {error}"))
+            }
+        });
+        (Self { device: Some((device, path.to_owned())) }, lines)
+    }
+
+    /// Tells the device that all is well. A device that does not take it is closed, with a line; it
+    /// then resets the machine in its time, unless its driver cannot stay armed.
+    pub fn feed(&mut self) -> Option<LogLine> {
+        let (device, _) = self.device.as_mut()?;
+        match device.write(&[0]) {
+            Ok(1) => return None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return None
+            }
+            _ => {}
+        }
+        let (_, path) = self.device.take()?;
+        Some((LogLevel::Critical, format!("Watchdog write failure: closing {}!", path.display())))
+    }
+
+    /// Disarms and closes the device: all is released, or this process begins anew.
+    pub fn close(&mut self) -> Vec<LogLine> {
+        let Some((mut device, path)) = self.device.take() else {
+            return Vec::new();
+        };
+        let said = match device.write(b"V") {
+            Ok(1) => (LogLevel::Debug, "Successful watchdog 'V' write".to_owned()),
+            _ => {
+                let text = format!("Watchdog write magic character failure: closing {}!", path.display());
+                (LogLevel::Critical, text)
+            }
+        };
+        drop(device);
+        vec![said, (LogLevel::Debug, "Successful watchdog close".to_owned())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_fed_and_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watchdog");
+        std::fs::write(&path, "").unwrap();
+        let (mut watchdog, lines) = Watchdog::open(&path, 2000);
+        let texts: Vec<&str> = lines.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts[0], format!("Using watchdog device: {}", path.display()));
+        // A plain file has no timer: the original's line with the time it would have had.
+        assert!(texts[1].starts_with("WDIOC_SETTIMEOUT: Failed to set watchdog timer to 3 seconds."));
+        assert_eq!((watchdog.feed(), watchdog.feed()), (None, None));
+        watchdog.close();
+        assert_eq!(std::fs::read(&path).unwrap(), b"\0\0V");
+        assert!(watchdog.close().is_empty() && watchdog.feed().is_none());
+    }
+
+    #[test]
+    fn a_device_that_is_missing_or_fails_is_told_once() {
+        let (mut watchdog, lines) = Watchdog::open(Path::new("/nonexistent/watchdog"), 2000);
+        assert!(lines[0].1.starts_with("Cannot open watchdog device: /nonexistent/watchdog"), "{lines:?}");
+        assert_eq!(watchdog.feed(), None);
+        let (mut watchdog, _) = Watchdog::open(Path::new("/dev/full"), 2000);
+        let line = watchdog.feed().unwrap();
+        assert_eq!(line, (LogLevel::Critical, "Watchdog write failure: closing /dev/full!".to_owned()));
+        assert_eq!(watchdog.feed(), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! The watchdog device. A plain file stands for it: what would feed it is appended.
+
+use crate::common::pairs::{group, Pair};
+
+const DEVICE: &str = "/var/log/watchdog";
+
+/// It is fed with every beat, and disarmed when everything is released, not before.
+#[test]
+fn it_is_fed_until_everything_is_released() {
+    let Some(pair) = Pair::new(&["auto_failback on", &format!("watchdog {DEVICE}")], &[group(0), group(1)])
+    else {
+        return;
+    };
+    for node in 0..2 {
+        pair.host(node).write_file(DEVICE, "").expect("file");
+    }
+    pair.allow(&["WDIOC_SETTIMEOUT: Failed to set watchdog timer to"]);
+    pair.start_both();
+    pair.settled("local", "local");
+    let fed = |node: usize| pair.host(node).read_file(DEVICE).expect("file");
+    let before = fed(0).len();
+    pair.wait("more beats", || fed(0).len() > before + 3);
+    assert!(fed(0).bytes().all(|byte| byte == 0), "{:?}", fed(0));
+    let line = format!("notice: Using watchdog device: {DEVICE}");
+    assert_eq!(pair.times_logged(0, &line), 1, "{}", pair.log(0));
+
+    pair.tell_to_stop(0);
+    pair.ended_well(0);
+    assert!(fed(0).ends_with("\0V"), "{:?}", fed(0));
+    pair.settled("", "all");
+
+    // A quick restart lets go of it and takes it again.
+    pair.mark();
+    pair.host(1)
+        .write_file(
+            "/etc/ha.d/ha.cf",
+            &pair.ha_cf(&["auto_failback on", &format!("watchdog {DEVICE}"), "debug 1"]),
+        )
+        .expect("w");
+    pair.run(1, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+    pair.wait("the device in use again", || pair.times_logged(1, &line) == 1);
+    assert_eq!(fed(1).matches('V').count(), 1, "{:?}", fed(1));
+}
+
+/// A daemon that is killed leaves it armed.
+#[test]
+fn a_killed_daemon_leaves_it_armed() {
+    let Some(pair) = Pair::new(&["auto_failback on", &format!("watchdog {DEVICE}")], &[group(0), group(1)])
+    else {
+        return;
+    };
+    pair.host(0).write_file(DEVICE, "").expect("file");
+    pair.allow(&["WDIOC_SETTIMEOUT: Failed to set watchdog timer to", "Cannot open watchdog device"]);
+    pair.start_both();
+    pair.settled("local", "local");
+    pair.kill_daemon(0);
+    assert!(!pair.host(0).read_file(DEVICE).expect("file").contains('V'));
+}
