@@ -8,6 +8,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::{Answer, Command, Job, RequestId};
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -60,6 +61,11 @@ pub(super) struct Handover {
 }
 
 impl Handover {
+    /// Of a dialogue that is over.
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("handover.peer_newest", &mut self.peer_newest);
+    }
+
     pub fn is_idle(&self) -> bool {
         self.step == Step::Idle
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::types::{LogLevel, ResourceSet};
 
 use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
+use super::handoff::Form;
 use super::Cluster;
 
 /// Jobs waiting at once; more would mean a loop of decisions.
@@ -42,6 +43,10 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("jobs.last", &mut self.last);
+    }
+
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.queue.is_empty()
     }

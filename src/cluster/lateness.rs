@@ -9,6 +9,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::Job;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::node::Extension;
 use super::Cluster;
@@ -31,6 +32,11 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("lateness.last_question", &mut self.last_question);
+        form.optional("lateness.answer", &mut self.answer);
+    }
+
     pub fn in_doubt(&self) -> bool {
         self.doubt.is_some()
     }

@@ -10,6 +10,7 @@ use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
 
 use super::event::Job;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -30,6 +31,12 @@ pub(super) struct Legacy {
 }
 
 impl Legacy {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.texts("legacy.wanted", &mut self.wanted);
+        form.optional("legacy.retry", &mut self.retry_ms);
+        form.texts("legacy.asked", &mut self.asked);
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         self.retry_ms
     }

@@ -12,6 +12,7 @@
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
 //! | `jobs` | which child runs when |
+//! | `handoff` | everything as text, for another program file to go on with |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
 
@@ -21,6 +22,7 @@ pub mod view;
 
 mod claims;
 mod conflict;
+pub mod handoff;
 mod handover;
 mod jobs;
 mod lateness;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::types::SequenceNumber;
 use crate::wire::message::Message;
 
+use super::handoff::Form;
+
 /// Most numbers remembered as missing per node (messaging spec 3.2).
 pub const MISSING_MAX: usize = 500;
 /// A jump larger than this is not asked for again: tracking starts anew (messaging spec 3.2).
@@ -134,6 +136,12 @@ impl Received {
         self.missing.values().min().copied()
     }
 
+    pub(super) fn visit(&mut self, name: &str, form: &mut Form) {
+        form.optional(&format!("{name}.last"), &mut self.last);
+        form.numbers(&format!("{name}.missing"), &mut self.missing, MISSING_MAX);
+        form.optional(&format!("{name}.jump"), &mut self.jump);
+    }
+
     /// The due numbers as ranges of at most [`REQUEST_MAX`], each then due again at `again_ms`.
     pub fn take_due(&mut self, now_ms: u64, again_ms: u64) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
@@ -211,6 +219,17 @@ impl History {
     /// Messages sent and not acknowledged.
     pub fn outstanding(&self) -> u64 {
         self.highest - self.acknowledged
+    }
+
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("history.highest", &mut self.highest);
+        form.number("history.acknowledged", &mut self.acknowledged);
+        let mut sent: VecDeque<_> =
+            self.sent.drain(..).map(|sent| (sent.number, sent.last_sent_ms, sent.message)).collect();
+        form.messages("history.sent", &mut sent, HISTORY_MAX);
+        let back = |(number, last_sent_ms, message)| Sent { number, message, last_sent_ms };
+        self.sent = sent.into_iter().map(back).collect();
+        self.acknowledged = self.acknowledged.min(self.highest);
     }
 
     /// Answers a request for one number of a node that acknowledged up to `requester_acknowledged`.

@@ -147,6 +147,11 @@ fn parse_fields<'a>(words: &mut impl Iterator<Item = &'a str>, depth: usize) -> 
     Some(message)
 }
 
+/// The reverse of [`fields`], whose leading blank may be missing.
+pub(super) fn message(line: &str) -> Option<Message> {
+    parse_fields(&mut line.split(' ').filter(|word| !word.is_empty()), 0)
+}
+
 fn parse_value(value: &str, depth: usize) -> Option<Value> {
     Some(match value.split_once(',') {
         None => Value::Text(unescape(value)?),
@@ -162,7 +167,7 @@ fn parse_value(value: &str, depth: usize) -> Option<Value> {
     })
 }
 
-fn text(word: &str) -> Option<String> {
+pub(super) fn text(word: &str) -> Option<String> {
     String::from_utf8(unescape(word)?).ok()
 }
 
@@ -183,7 +188,7 @@ fn unescape(word: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn unhex(digits: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

@@ -8,6 +8,7 @@ use std::io;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
+use crate::cluster::handoff::HandoffError;
 use crate::cluster::settings::{ClusterSettings, Faults};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
@@ -29,8 +30,15 @@ use super::environment::child_environment;
 use super::groups::Groups;
 use super::layout::Layout;
 use super::packets::BadPackets;
-use super::reload::{Change, Reload};
+use super::reload::{Change, Found, Reload};
+use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
+
+mod successor;
+
+use successor::Successor;
+
+pub use successor::End;
 
 /// Requests of clients that may wait for the cluster's answer.
 const REQUESTS_MAX: usize = 64;
@@ -59,6 +67,10 @@ pub struct Plan {
     pub manage_resources: bool,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
+    /// What the program before this one in this process knew; `resume` then has no effect.
+    pub state: Option<State>,
+    /// The file this process was started from.
+    pub program: Program,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
 }
@@ -67,7 +79,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// The runtime, the signal handlers or the client socket could not be set up.
-pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
+pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
@@ -76,8 +88,23 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
-        Ok(reason)
+        Ok(driver.successor.end(reason))
     })
+}
+
+/// Whether the plan's state is one that this program can go on with.
+///
+/// # Errors
+/// Why not. Nothing was changed.
+pub fn accepts(plan: &Plan) -> Result<(), HandoffError> {
+    make_cluster(plan).map(drop)
+}
+
+fn make_cluster(plan: &Plan) -> Result<Cluster, HandoffError> {
+    match &plan.state {
+        Some(state) => Cluster::import(cluster_settings(plan), now(), &state.cluster),
+        None => Ok(Cluster::new(cluster_settings(plan), now())),
+    }
 }
 
 struct Signals {
@@ -126,6 +153,8 @@ struct Driver {
     signals: Signals,
     alarm: Alarm,
     watchdog: Watchdog,
+    successor: Successor,
+    generation: Generation,
     logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -145,13 +174,17 @@ impl Driver {
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
-        let mut cluster = Cluster::new(cluster_settings(&plan), now());
+        let mut cluster = make_cluster(&plan).map_err(io::Error::other)?;
+        let mut groups = Groups::new(resources, &plan.local);
+        for line in plan.state.iter().flat_map(|state| &state.groups) {
+            groups.report(line);
+        }
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
             media,
             children: Children::new(environment),
-            groups: Groups::new(resources, &plan.local),
+            groups,
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -159,10 +192,12 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout),
+            reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             watchdog: open_watchdog(ha_cf, &logger),
+            successor: Successor::default(),
+            generation: plan.generation,
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -194,7 +229,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
-                change = self.reload.next() => self.reloaded(change),
+                found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => self.client(event),
                 () = self.alarm.fired() => {}
             }
@@ -226,6 +261,7 @@ impl Driver {
             self.feed(Input::Tick);
         }
         self.logger.log_all(self.media.take_events());
+        self.hand_over_at_rest();
     }
 
     fn refresh_load(&mut self) {
@@ -281,8 +317,10 @@ impl Driver {
     }
 
     /// Whatever SIGHUP found (messaging spec 7.3). The files were read elsewhere.
-    fn reloaded(&mut self, change: Change) {
-        match change {
+    fn reloaded(&mut self, found: Found) {
+        let goes_on = matches!(found.change, Change::Nothing | Change::Keys(_));
+        self.program_found(found.program, goes_on);
+        match found.change {
             Change::Nothing => self.logger.log(LogLevel::Info, "Configuration unchanged."),
             Change::Keys(keys) => {
                 self.logger.log(LogLevel::Info, "Rereading authentication file.");
@@ -380,6 +418,7 @@ impl Driver {
             Output::Log { level, text } => self.logger.log(level, &text),
             Output::ClientsPaused(paused) => self.clients_paused = paused,
             Output::Beat => {
+                self.successor.beat_ms = monotonic_ms();
                 if let Some((level, text)) = self.watchdog.feed() {
                     self.logger.log(level, &text);
                 }

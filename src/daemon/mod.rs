@@ -14,4 +14,5 @@ pub mod packets;
 pub mod process;
 pub mod reload;
 pub mod start;
+pub mod upgrade;
 pub mod watchdog;

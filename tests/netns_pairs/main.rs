@@ -11,6 +11,7 @@ mod handover;
 mod links;
 mod pauses;
 mod reload;
+mod upgrade;
 mod watchdog;
 
 use std::time::{Duration, Instant};
