@@ -163,6 +163,7 @@ impl Cluster {
             Input::Command { request, command } => self.command(request, command),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
+            Input::PeerWasAway => self.claims.needs_failback = true,
         }
         self.settle();
     }
@@ -181,6 +182,13 @@ impl Cluster {
     /// What this node claims at the moment, its own viewpoint.
     pub fn holding(&self) -> ResourceSet {
         self.claims.hold
+    }
+
+    /// Foreign sets are held because the peer went away, and may go home by themselves: for the next
+    /// life after a quick restart ([`Input::PeerWasAway`]).
+    pub fn awaits_failback(&self) -> bool {
+        let away = self.claims.peer_left || self.peer().is_some_and(Node::is_dead);
+        self.claims.hold.contains(ResourceSet::FOREIGN) && (away || self.claims.needs_failback)
     }
 
     /// Monotonic milliseconds at which [`Input::Tick`] is due; `None` before the start and after

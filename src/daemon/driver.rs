@@ -71,6 +71,8 @@ pub struct Plan {
     pub state: Option<State>,
     /// The file this process was started from.
     pub program: Program,
+    /// The life before held foreign sets because the peer was away; only with `resume`.
+    pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
 }
@@ -88,7 +90,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
-        Ok(driver.successor.end(reason))
+        Ok(driver.end(reason))
     })
 }
 
@@ -155,6 +157,7 @@ struct Driver {
     watchdog: Watchdog,
     successor: Successor,
     generation: Generation,
+    peer_was_away: bool,
     logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -198,6 +201,7 @@ impl Driver {
             watchdog: open_watchdog(ha_cf, &logger),
             successor: Successor::default(),
             generation: plan.generation,
+            peer_was_away: plan.peer_was_away && plan.state.is_none(),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -214,6 +218,9 @@ impl Driver {
         let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
         self.refresh_load();
         self.feed(Input::Start);
+        if self.peer_was_away {
+            self.feed(Input::PeerWasAway);
+        }
         loop {
             if let Some(reason) = self.exit {
                 return reason;

@@ -147,7 +147,8 @@ fn detach_and_run(
     let program = Program::of_this_process();
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
-    let run = match plan(layout, options, loaded, (program, state), logger) {
+    let former = (state, inherited.peer_was_away);
+    let run = match plan(layout, options, loaded, (program, former), logger) {
         Ok(plan) => serve(plan, options, &pid_file, logger),
         Err(text) => {
             logger.log(LogLevel::Error, &text);
@@ -168,7 +169,7 @@ fn plan(
     layout: &Layout,
     options: &StartOptions,
     loaded: Loaded,
-    (program, state): (Program, Option<State>),
+    (program, (state, peer_was_away)): (Program, (Option<State>, bool)),
     logger: &Logger,
 ) -> Result<Plan, String> {
     let uuid = load_uuid(layout, &loaded, logger)?;
@@ -182,6 +183,7 @@ fn plan(
         resume: options.resume.filter(|held| !held.is_empty()),
         state,
         program,
+        peer_was_away,
         foreground: options.foreground,
     };
     if plan.state.is_some() {
@@ -305,7 +307,8 @@ fn start_anew(
         let mut command = Command::new(file);
         command.arg0(Program::name_for_exec(Some(end.program.as_deref().unwrap_or(own.path()))));
         add_options(&mut command, options, held);
-        let (kept, lost) = pass_on(&mut command, end.state.as_ref(), &layout.run_dir, pid_file.file());
+        let (kept, lost) =
+            pass_on(&mut command, end.state.as_ref(), end.awaits_failback, &layout.run_dir, pid_file.file());
         if let Some(text) = lost {
             logger.log(LogLevel::Warning, &not_used(&text));
         }

@@ -19,7 +19,8 @@ use crate::cluster::handoff::TEXT_MAX_BYTES;
 use crate::sys::process::{adopt_inherited, drop_at_exec};
 use crate::types::Generation;
 
-/// `STATE PID-FILE`: descriptors, `-` for none.
+/// `STATE PID-FILE PEER`: descriptors, `-` for none; and `away` where the peer is away and foreign sets
+/// are held for it.
 const VARIABLE: &str = "HA_HANDOFF";
 /// First line of the text.
 const VERSION: &str = "daemon-state 1";
@@ -184,6 +185,7 @@ impl State {
 pub fn pass_on(
     command: &mut Command,
     state: Option<&State>,
+    awaits_failback: bool,
     folder: &Path,
     pid_file: &File,
 ) -> (Option<File>, Option<String>) {
@@ -203,7 +205,8 @@ pub fn pass_on(
         }
     };
     let words = [word(state.as_ref()), word(Some(pid_file))].map(|word| word.unwrap_or_else(|| "-".into()));
-    command.env(VARIABLE, words.join(" "));
+    let peer = if awaits_failback { "away" } else { "-" };
+    command.env(VARIABLE, format!("{} {peer}", words.join(" ")));
     (state, problem)
 }
 
@@ -213,6 +216,8 @@ pub struct Inherited {
     state: Option<File>,
     /// The pid file, locked.
     pub pid_file: Option<File>,
+    /// Foreign sets are held because the peer is away.
+    pub peer_was_away: bool,
 }
 
 impl Inherited {
@@ -220,9 +225,10 @@ impl Inherited {
     pub fn take() -> Self {
         let value = std::env::var(VARIABLE).unwrap_or_default();
         std::env::remove_var(VARIABLE);
-        let mut files = value.split(' ').map(|word| adopt_inherited(word.parse().ok()?).ok());
-        let mut next = || files.next().flatten();
-        Self { state: next(), pid_file: next() }
+        let mut words = value.split(' ');
+        let mut next = || adopt_inherited(words.next()?.parse().ok()?).ok();
+        let (state, pid_file) = (next(), next());
+        Self { state, pid_file, peer_was_away: words.next() == Some("away") }
     }
 
     /// To be kept open.
@@ -262,7 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = state().write(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let mut inherited = Inherited { state: Some(file), pid_file: None };
+        let mut inherited = Inherited { state: Some(file), ..Inherited::default() };
         assert_eq!(inherited.state(), Ok(Some(state())));
         assert_eq!(inherited.state(), Ok(None));
     }

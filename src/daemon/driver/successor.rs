@@ -38,15 +38,17 @@ pub struct End {
     pub program: Option<PathBuf>,
     /// What that program gets.
     pub state: Option<State>,
-}
-
-impl Successor {
-    pub(super) fn end(&mut self, reason: ExitReason) -> End {
-        End { reason, program: self.program.take(), state: self.state.take() }
-    }
+    /// Without a state: foreign sets are held because the peer is away.
+    pub awaits_failback: bool,
 }
 
 impl Driver {
+    pub(super) fn end(&mut self, reason: ExitReason) -> End {
+        let awaits_failback = self.cluster.awaits_failback();
+        let Successor { program, state, .. } = std::mem::take(&mut self.successor);
+        End { reason, program, state, awaits_failback }
+    }
+
     /// A SIGHUP found this about the program file. `goes_on`: the configuration gives no other
     /// reason for a new life.
     pub(super) fn program_found(&mut self, found: NewProgram, goes_on: bool) {
