@@ -299,6 +299,41 @@ pub enum SigningMethod {
     Sha1,
 }
 
+/// What the files `hostcache` and `delhostcache` keep of a node (messaging spec 3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The node.
+    pub name: NodeName,
+    /// Its identity; `None` when it was never heard (the files then hold zeros).
+    pub uuid: Option<Uuid>,
+    /// `weight`, default [`WEIGHT_DEFAULT`].
+    pub weight: u64,
+    /// `site`, default empty; at most [`SITE_MAX_BYTES`], without control characters.
+    pub site: String,
+}
+
+/// A node's weight when nobody set one.
+pub const WEIGHT_DEFAULT: u64 = 100;
+
+/// Longest name of a site; longer ones are cut.
+pub const SITE_MAX_BYTES: usize = 64;
+
+impl HostRecord {
+    /// A node of which nothing but its name is known.
+    pub fn new(name: NodeName) -> Self {
+        Self { name, uuid: None, weight: WEIGHT_DEFAULT, site: String::new() }
+    }
+}
+
+/// The name of a site as it may be kept: control characters taken out, cut to its longest length.
+pub fn clean_site(text: &str) -> String {
+    let mut site: String = text.chars().filter(|c| !c.is_control()).collect();
+    while site.len() > SITE_MAX_BYTES {
+        site.pop();
+    }
+    site
+}
+
 /// One line of authkeys.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthKey {
@@ -323,6 +358,10 @@ pub struct AuthKeys {
     /// By number, 0 to 15.
     pub keys: BTreeMap<u8, AuthKey>,
 }
+
+/// Environment variable, `yes` for scripts of `rc.d` that are told of something that the daemon has dealt
+/// with itself, a takeover: programs that the scripts call in order to do it do nothing.
+pub const DONE_VARIABLE: &str = "HA_DONE_BY_DAEMON";
 
 #[cfg(test)]
 mod tests {

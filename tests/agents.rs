@@ -323,7 +323,7 @@ fn resource_manager_by_hand() {
         assert_eq!(usage.status.code(), Some(1));
         assert_eq!(
             text(&usage.stderr),
-            "usage: ResourceManager listkeys machine | takegroup key | givegroup key|status resource\n"
+            "usage: ResourceManager listkeys machine | takegroup key | givegroup key|status resource\n\n"
         );
         fs::remove_file(world.directory.join("haresources")).unwrap();
         let output = world.run("ResourceManager", &["job", "release", "all"]);

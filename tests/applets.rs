@@ -106,7 +106,7 @@ fn completions_are_accepted_by_bash() {
     let output = Command::new("bash")
         .args(["--norc", "-c"])
         .arg(format!(
-            "{script}\nCOMP_WORDS=(ha hb_s); COMP_CWORD=1; _ha ha hb_s ha; echo \"${{COMPREPLY[@]}}\""
+            "{script}\nCOMP_WORDS=(ha hb_st); COMP_CWORD=1; _ha ha hb_st ha; echo \"${{COMPREPLY[@]}}\""
         ))
         .output();
     let Ok(output) = output else { return skip::skip("there is no bash") };

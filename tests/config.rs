@@ -9,7 +9,7 @@ use ha_core::config::check::{check, Scripts};
 use ha_core::config::diagnostic::Diagnostic;
 use ha_core::config::directive::{self, DIRECTIVES};
 use ha_core::config::host::{HostFacts, Interface};
-use ha_core::config::settings::{AutoFailback, Compression, MediumConfig, MessageFormat};
+use ha_core::config::settings::{Account, ApiAuth, AutoFailback, Compression, MediumConfig, MessageFormat};
 use ha_core::config::source::{Source, FILE_MAX_BYTES};
 use ha_core::config::{
     authkeys, ha_cf, haresources, load, load_without_resources, LogLine, MEDIA_MAX, NODES_MAX,
@@ -33,6 +33,15 @@ fn host() -> HostFacts {
         ]),
         resolve: |host| host.parse().ok(),
         udp_services: vec![(53, "domain".into()), (694, "ha-cluster".into())],
+        user: |name| {
+            let known = [("root", 0), ("hacluster", 102)].into_iter().find(|(known, _)| *known == name);
+            known.map(|(_, id)| Account { uid: id, gid: id + 3 })
+        },
+        group: |name| {
+            [("root", 0), ("haclient", 105)].iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
+        },
+        is_executable: |path| path == "/bin/true",
+        applets: vec!["ipfail", "pingd"],
     }
 }
 
@@ -137,6 +146,37 @@ fn good_configurations_log_what_the_original_does() {
 fn good(name: &str) -> ha_core::config::Loaded {
     let case = cases("good").into_iter().find(|case| case.name == name).unwrap();
     load(case.directory.path(), &host()).unwrap()
+}
+
+#[test]
+fn programs_beside_the_daemon_and_who_may_use_the_interface() {
+    let ha_cf = good("clients").configuration.ha_cf;
+    let shown: Vec<_> = ha_cf
+        .clients
+        .iter()
+        .map(|client| (client.command.as_str(), client.account.uid, client.fail_fast, client.built_in))
+        .collect();
+    let expected = [
+        ("/usr/lib/heartbeat/ipfail", 102, false, Some("ipfail")),
+        ("/bin/true  a 'b c'", 0, false, None),
+        ("/usr/local/lib/heartbeat/pingd -m 100", 0, true, Some("pingd")),
+    ];
+    assert_eq!(shown, expected);
+    let rule = |client: &str, uids: &[u32], gids: &[u32]| ApiAuth {
+        client: client.into(),
+        uids: uids.to_vec(),
+        gids: gids.to_vec(),
+    };
+    let expected = [
+        rule("ipfail", &[0, 12], &[105]),
+        rule("default", &[], &[]),
+        rule("ccm", &[102], &[]),
+        rule("ping", &[], &[105]),
+        rule("pingd", &[0], &[]),
+        rule("lha-snmpagent", &[0], &[]),
+        rule("anon", &[0], &[105]),
+    ];
+    assert_eq!(ha_cf.api_auth, expected);
 }
 
 #[test]
@@ -348,17 +388,17 @@ fn checks_of_ha_cf_and_authkeys() {
     write(&directory.join("authkeys"), "auth 1\n1 crc\n", "610");
     checked(
         &case,
-        (0, 7, 2),
+        (1, 6, 2),
         &[
             "ha.cf:3:1: warning: warntime (10000 ms) is not below deadtime (10000 ms)",
             "ha.cf:5:1: warning: initdead (15000 ms) is less than twice deadtime",
             "ha.cf:6:7: warning: this is the only link: a split brain is one cable away",
             "ha.cf:7:7: hint: `eth0` carries heartbeats already",
-            "ha.cf:8:1: warning: there are 3 nodes",
+            "ha.cf:8:1: error: there are 3 nodes, but haresources works for exactly two",
             "ha.cf: warning: auto_failback is missing",
             "authkeys: warning: packets are signed with crc",
             "authkeys: warning: the mode is 610",
-            "7 warnings, 2 hints",
+            "1 error, 6 warnings, 2 hints",
         ],
     );
     write(&directory.join("authkeys"), "auth 1\n1 sha1 short\n", "600");

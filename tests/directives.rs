@@ -191,6 +191,10 @@ fn traditional_compression_packs_long_messages() {
                 (0..30).map(|number| format!("node {}{number}\n", "absent-node-with-a-long-name-".repeat(2)));
             text.replace("initdead 3000ms", "initdead 1500ms") + &absent.collect::<String>()
         });
+        for host in pair(&world) {
+            // Resources are a matter of two.
+            host.write_file("/etc/ha.d/haresources", "").expect("write");
+        }
         stranger::record(&world, 694);
         for host in pair(&world) {
             host.start_daemon().expect("daemon");

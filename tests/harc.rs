@@ -99,30 +99,39 @@ fn a_harc_of_the_administrator_is_used_and_a_link_to_us_is_not() {
     assert_eq!(folder.harc(&["other"], &[]).status.code(), Some(0), "nothing in rc.d: it is not called");
 }
 
-/// The shipped `rc.d/status` of the original would start groups beside the daemon, and after a hand
-/// over that has happened meanwhile.
+/// An administrator's script that calls `mach_down`, as the shipped `rc.d/status` of the original does,
+/// runs whole; the programs of ours that it calls know that the daemon has taken over.
 #[test]
-fn the_takeover_of_the_original_never_runs() {
+fn a_script_that_takes_over_runs_and_takes_nothing() {
     let folder = Folder::new();
-    let script = format!(
-        "#!/bin/sh\ncase $HA_st in dead) {}/mach_down $HA_src;; esac\necho told\n",
-        folder.0.path().display()
-    );
-    folder.write("mach_down", "#!/bin/sh\necho taken\n", 0o755);
-    folder.write("rc.d/status", &script, 0o755);
-    for harc in [None, Some("#!/bin/sh\nexec $HA_DIR/rc.d/$1\n")] {
-        if let Some(text) = harc {
-            folder.write("harc", text, 0o755);
-        }
-        let output = folder.harc(&["status"], &[("HA_st", "dead"), ("HA_src", "beta")]);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(folder.read("log").contains("calls mach_down and was not run"), "{}", folder.read("log"));
-        assert!(!folder.read("debug").contains("taken"));
-        let output = folder.harc(&["status"], &[("HA_st", "active"), ("HA_src", "beta")]);
-        assert!(output.status.success());
-        let said = folder.read("debug") + &String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("told"), "{said}");
+    let programs = folder.path("programs");
+    fs::create_dir(&programs).expect("programs");
+    for name in ["mach_down", "ResourceManager", "hb_standby", "req_resource"] {
+        std::os::unix::fs::symlink(common::binary(), programs.join(name)).expect("a link");
     }
+    let script = "#!/bin/sh\ncase $HA_st in dead) $HA_NOARCHBIN/mach_down $HA_src; echo \"code $?\";; esac\n\
+                  for key in $($HA_NOARCHBIN/ResourceManager listkeys $HA_src); do\n\
+                  $HA_NOARCHBIN/ResourceManager takegroup $key; echo \"$key $?\"; done\n\
+                  $HA_NOARCHBIN/req_resource svc::1; echo \"req $?\"\n\
+                  $HA_NOARCHBIN/hb_standby; echo \"standby $?\"\n";
+    folder.write("rc.d/status", script, 0o755);
+    folder.write("haresources", "beta svc::1\n", 0o644);
+    fs::create_dir(folder.path("resource.d")).expect("resource.d");
+    folder.write("resource.d/svc", "#!/bin/sh\necho svc $*\n", 0o755);
+    let programs = programs.display().to_string();
+    let told = [("HA_st", "dead"), ("HA_src", "beta"), ("HA_NOARCHBIN", &programs)];
+    let done = [told[0], told[1], told[2], ("HA_DONE_BY_DAEMON", "yes")];
+    assert_eq!(folder.harc(&["status"], &done).status.code(), Some(0));
+    let said = folder.read("debug");
+    for line in ["code 0", "svc::1 0", "req 0", "standby 0"] {
+        assert!(said.lines().any(|found| found == line), "{said}");
+    }
+    assert!(!said.contains("svc 1 start"), "{said}");
+    assert!(folder.read("log").contains("the daemon itself has taken over from node beta"), "{said}");
+    // Beside a daemon of the original the same calls do it.
+    assert_eq!(folder.harc(&["status"], &told).status.code(), Some(0));
+    assert!(folder.read("debug").contains("svc 1 start"), "{}", folder.read("debug"));
+    assert!(folder.read("log").contains("info: mach_down takeover complete for node beta."));
 }
 
 /// Scripts of a running daemon: `status` of the node that died, once it has its addresses.

@@ -9,10 +9,12 @@ use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
 
 use super::event::Job;
-use super::handoff::Form;
+use super::fingerprint::Fingerprint;
 use super::jobs::Purpose;
 use super::node::{Extension, Status};
 use super::Cluster;
+
+mod visit;
 
 /// How long two 3.0.6 rules wait for a peer that says nothing of its state, milliseconds
 /// (resources spec 9, LOCAL_TMO).
@@ -22,7 +24,7 @@ const LOCAL_TIMEOUT_MS: u64 = 10_000;
 const RESTART_PATIENCE_MS: u64 = 15_000;
 
 /// The original's state numbers appear in its error texts (resources spec 2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Phase {
     Waiting = 0,
     Starting = 1,
@@ -33,7 +35,7 @@ pub(super) enum Phase {
 }
 
 /// Claims of both sides and what hangs on them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Claims {
     pub hold: ResourceSet,
     pub phase: Phase,
@@ -107,47 +109,46 @@ impl Claims {
         }
     }
 
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, keepalive_ms: u64, into: &mut Fingerprint) {
+        let Self {
+            hold,
+            phase,
+            peer_hold,
+            peer_known,
+            peer_stable,
+            peer_left,
+            peer_report,
+            local_timeout_ms,
+            needs_failback,
+            failed,
+            failure_offered,
+            failed_on_both,
+            retry_ms,
+            held_at_loss,
+            contact_ms,
+            returned_ms,
+            contested,
+            announced,
+            resumed,
+            unclean,
+            cleaning,
+            first_acquisition_logged: _,
+            digest,
+        } = self;
+        into.add((hold, phase, peer_hold, peer_known, peer_stable, peer_left));
+        into.peer_number(*peer_report);
+        into.add((needs_failback, failed, failure_offered, failed_on_both, held_at_loss));
+        into.add((contested, announced, resumed, unclean, cleaning, digest));
+        into.moment_if(*local_timeout_ms, 0);
+        into.moment_if(*retry_ms, 0);
+        into.moment_if(*contact_ms, 3 * keepalive_ms.max(10));
+        into.moment_if(*returned_ms, RESTART_PATIENCE_MS);
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         let restart = self.returned_ms.map(|returned| returned + RESTART_PATIENCE_MS);
         self.local_timeout_ms.into_iter().chain(restart).chain(self.retry_ms).min()
-    }
-
-    /// Nothing is under way that a successor would have to know of.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.local_timeout_ms.is_none() && self.contested.is_empty() && self.cleaning.is_empty()
-    }
-
-    pub(super) fn visit(&mut self, form: &mut Form) {
-        form.set("claims.hold", &mut self.hold);
-        let mut stable = self.phase == Phase::Stable;
-        form.flag("claims.stable", &mut stable);
-        if stable {
-            self.phase = Phase::Stable;
-        }
-        form.set("claims.peer_hold", &mut self.peer_hold);
-        form.flag("claims.peer_known", &mut self.peer_known);
-        form.flag("claims.peer_stable", &mut self.peer_stable);
-        form.flag("claims.peer_left", &mut self.peer_left);
-        form.number("claims.peer_report", &mut self.peer_report);
-        form.flag("claims.needs_failback", &mut self.needs_failback);
-        form.set("claims.failed", &mut self.failed);
-        form.set("claims.failure_offered", &mut self.failure_offered);
-        form.flag("claims.failed_on_both", &mut self.failed_on_both);
-        form.optional("claims.retry", &mut self.retry_ms);
-        form.optional_set("claims.held_at_loss", &mut self.held_at_loss);
-        form.optional("claims.contact", &mut self.contact_ms);
-        form.optional("claims.returned", &mut self.returned_ms);
-        let (mut announced, mut announced_stable) = (None, false);
-        if let Some((set, stable)) = self.announced {
-            (announced, announced_stable) = (Some(set), stable);
-        }
-        form.optional_set("claims.announced", &mut announced);
-        form.flag("claims.announced_stable", &mut announced_stable);
-        self.announced = announced.map(|set| (set, announced_stable));
-        form.flag("claims.resumed", &mut self.resumed);
-        form.set("claims.unclean", &mut self.unclean);
-        form.flag("claims.first_acquisition_logged", &mut self.first_acquisition_logged);
-        form.text("claims.digest", &mut self.digest);
     }
 
     /// What the peer claims, from our viewpoint.
@@ -328,7 +329,7 @@ impl Cluster {
         });
         let full = message.text("rtype") == Some("full");
         let number = message.hex("seq").unwrap_or(0);
-        let stale = full && number < self.claims.peer_report;
+        let stale = number < self.claims.peer_report;
         if stale && !self.settings.faults.accept_old_sequence {
             return;
         }
@@ -340,7 +341,10 @@ impl Cluster {
         self.peer_claims(hold, number);
         match message.text("isstable") {
             Some("1") => self.peer_is_stable(true),
-            Some(_) => self.peer_is_stable(false),
+            Some(_) => {
+                self.peer_is_stable(false);
+                self.peer_is_releasing();
+            }
             None => {}
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {
@@ -486,6 +490,7 @@ impl Cluster {
             self.claims.held_at_loss = Some(self.claims.hold);
         }
         self.claims.returned_ms = None;
+        self.original_forget();
         self.take_over(ever_heard);
     }
 
@@ -506,7 +511,7 @@ impl Cluster {
             self.log(LogLevel::Warning, "Shared disks are not protected.");
             "n_stnth"
         };
-        self.send(Message::new("stonith").with("node", name.as_str()).with("result", result));
+        self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
         if gave_up && self.claims.hold == ResourceSet::ALL {
             self.claims.peer_stable = true;
             return;
@@ -549,6 +554,7 @@ impl Cluster {
         self.claims.failure_offered = ResourceSet::NONE;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
+        self.original_forget();
         self.legacy_peer_restarted();
     }
 
@@ -558,6 +564,7 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = Some(self.now.monotonic_ms);
+        self.original_returned();
         self.send_status();
     }
 }

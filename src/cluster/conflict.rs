@@ -33,13 +33,19 @@ impl Cluster {
             self.schedule(Job::Announce(cleared), Purpose::Announce);
         }
         if overlap.is_empty() {
-            if self.peer().and_then(|peer| peer.extension.as_ref()).is_none_or(|peer| peer.hears_us) {
-                self.claims.held_at_loss = None;
-                self.claims.returned_ms = None;
+            match self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.hears_us) {
+                Some(false) => {}
+                Some(true) => (self.claims.held_at_loss, self.claims.returned_ms) = (None, None),
+                // A 3.0.6 peer may yet say what it took.
+                None => self.claims.held_at_loss = None,
             }
             return;
         }
-        let give = self.conflict_loss(overlap).minus(self.releasing());
+        let loss = match self.peer().is_some_and(super::node::Node::is_ours) {
+            true => self.conflict_loss(overlap),
+            false => self.original_conflict_loss(overlap),
+        };
+        let give = loss.minus(self.releasing());
         if !give.is_empty() {
             let text = format!("both nodes claim {overlap} resources: releasing {give} here");
             self.log(LogLevel::Warning, &text);
@@ -47,22 +53,12 @@ impl Cluster {
         }
     }
 
-    /// Which part of the overlap this node lets go.
+    /// Which part of the overlap this node lets go; the peer is of ours.
     fn conflict_loss(&self, overlap: ResourceSet) -> ResourceSet {
-        let Some(peer) = self.peer() else {
+        let Some(extension) = self.peer().and_then(|peer| peer.extension.as_ref()) else {
             return ResourceSet::NONE;
         };
         let now_ms = self.now.monotonic_ms;
-        let Some(extension) = &peer.extension else {
-            // A 3.0.6 peer that came back from a partition restarts itself: keep (spec 2.13 J). One
-            // that claims what we hold without that does not hear us: let go.
-            let restarting = self.claims.returned_ms.is_some();
-            return if restarting || self.settings.faults.ignore_one_way {
-                ResourceSet::NONE
-            } else {
-                overlap
-            };
-        };
         if self.lateness.forfeits() {
             return overlap;
         }
@@ -107,8 +103,14 @@ impl Cluster {
     pub(super) fn adopt_orphans(&mut self) {
         let claimed = self.claims.hold.union(self.claims.peer_hold_here()).union(self.claims.failed);
         let free = ResourceSet::ALL.minus(claimed);
-        if free.is_empty() || !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
-            return;
+        if free.is_empty() {
+            return self.nothing_is_orphaned();
+        }
+        if !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
+            return self.no_orphans();
+        }
+        if self.peer().is_some_and(|peer| !peer.is_ours()) {
+            return self.recover_orphans(free);
         }
         // The peer takes its own, unless that does not start there.
         let peer_failed =
@@ -147,7 +149,10 @@ impl Cluster {
         }
         let peer_failed = self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed);
         let can_start = !peer_failed.unwrap_or_default().contains(ResourceSet::LOCAL);
-        let ready = self.is_settled() && self.peer_is_ready() && self.peer_hears_us();
+        let ready = self.is_settled()
+            && self.peer_is_ready()
+            && self.peer_hears_us()
+            && !self.peer_may_restart_itself();
         if can_start && ready && self.claims.retry_ms.is_none() {
             self.claims.needs_failback = false;
             self.request_standby_for(ResourceSet::FOREIGN, Origin::Failback);
@@ -164,7 +169,7 @@ impl Cluster {
         }
         let peer_failed =
             self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
-        let offer = offer.minus(peer_failed.unwrap_or_default());
+        let offer = offer.minus(peer_failed.unwrap_or_default()).minus(self.sent_back_failed());
         self.claims.failure_offered = self.claims.failure_offered.union(offer);
         if !offer.is_empty() {
             self.log(
@@ -185,6 +190,7 @@ impl Cluster {
     pub(super) fn ask_again_later(&mut self, set: ResourceSet, origin: Origin) {
         match origin {
             Origin::Person => return,
+            Origin::Orphan => {}
             Origin::Failback => self.claims.needs_failback = true,
             Origin::Failure => self.claims.failure_offered = self.claims.failure_offered.minus(set),
         }
@@ -197,6 +203,7 @@ impl Cluster {
         let news = failed != self.claims.failed;
         self.claims.failed = failed;
         self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
+        self.failure_is_mended(set.minus(failed));
         self.claims.failed_on_both &= !self.claims.failed.is_empty();
         if news {
             // Before the set is offered: the peer must know of it when its own start fails.
@@ -224,6 +231,7 @@ impl Cluster {
     /// A person asked for a set to move: earlier failures do not stand in the way.
     /// What is claimed here and did not start stays known until it starts or is given away.
     pub(super) fn forget_failures(&mut self, set: ResourceSet) {
+        self.failure_is_mended(set);
         let set = set.minus(self.claims.hold);
         self.claims.failed = self.claims.failed.minus(set);
         self.claims.failure_offered = self.claims.failure_offered.minus(set);

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::types::{LinkName, LogLevel, NodeName, ResourceSet};
+use crate::types::{HostRecord, LinkName, LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
 use super::text;
@@ -107,7 +107,7 @@ pub struct JobOutcome {
 }
 
 /// Work for a child process: groups of resources to start, stop or announce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Start every group of the set, skipping what is already active.
     Acquire(ResourceSet),
@@ -200,10 +200,26 @@ pub enum Output {
     /// `true`: read nothing more from clients that send messages until `false` comes
     /// (messaging spec 3.5, flow control).
     ClientsPaused(bool),
+    /// A list of nodes changed: make it outlive this run, without waiting for the disk.
+    KeepHosts {
+        /// Which.
+        list: HostList,
+        /// All of it, in its order.
+        hosts: Vec<HostRecord>,
+    },
     /// Our own beat left and was processed: the loop is healthy (watchdog).
     Beat,
     /// End the daemon.
     Exit(ExitReason),
+}
+
+/// The two lists of nodes that outlive a run (messaging spec 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostList {
+    /// Members: `hostcache`.
+    Members,
+    /// Deleted nodes: `delhostcache`.
+    Deleted,
 }
 
 impl fmt::Display for Input {
@@ -260,6 +276,10 @@ impl fmt::Display for Output {
             },
             Self::Log { level, text: line } => write!(f, "log {} {}", level.as_str(), text::escape(line)),
             Self::ClientsPaused(paused) => write!(f, "clients-paused {}", u8::from(*paused)),
+            Self::KeepHosts { list, hosts } => {
+                let list = if *list == HostList::Members { "members" } else { "deleted" };
+                write!(f, "keep-hosts {list}{}", text::hosts(hosts))
+            }
             Self::Beat => write!(f, "beat"),
             Self::Exit(reason) => write!(f, "exit {}", text::exit_reason(*reason)),
         }

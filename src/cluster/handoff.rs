@@ -87,6 +87,9 @@ impl Cluster {
             && resources
             && self.claims.is_at_rest()
             && self.jobs.is_idle()
+            && !self.clients_paused
+            && self.members.is_at_rest()
+            && self.nodes.iter().all(|node| node.held.since_ms().is_none())
             && self.handover.is_idle()
             && !self.lateness.in_doubt()
             && !self.lateness.forfeits()
@@ -99,13 +102,14 @@ impl Cluster {
         form.number("random", &mut self.random);
         form.number("dropped", &mut self.dropped_packets);
         form.number("repeated", &mut self.repeated_packets);
-        form.flag("clients_paused", &mut self.clients_paused);
         for index in 0..self.nodes.len() {
             visit_node(&mut self.nodes[index], form);
         }
         self.history.visit(form);
         self.liveness.visit(form);
         self.claims.visit(form);
+        self.original.visit(form);
+        self.members.visit(form);
         self.lateness.visit(form);
         self.handover.visit(form);
         self.jobs.visit(form);
@@ -130,6 +134,7 @@ fn visit_node(node: &mut Node, form: &mut Form) {
     form.sequence(&at("status_sequence"), &mut node.status_sequence);
     form.number(&at("status_ts"), &mut node.status_ts);
     form.optional(&at("last_status"), &mut node.last_status_ms);
+    form.optional(&at("added"), &mut node.added_ms);
     form.number(&at("dead_after"), &mut node.dead_after_ms);
     form.number(&at("ack_trigger"), &mut node.ack_trigger);
     form.number(&at("acknowledged"), &mut node.acknowledged);

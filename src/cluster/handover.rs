@@ -8,19 +8,22 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::{Answer, Command, Job, RequestId};
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
 /// Wait for the peer's consent, milliseconds (resources spec 9).
 const CONSENT_MS: u64 = 10_000;
+/// What the peer's clock and the way of a message may add to [`CONSENT_MS`], milliseconds.
+const MARGIN_MS: u64 = 2000;
 /// Longest release or acquisition of the other side, milliseconds (resources spec 9).
 const TRANSFER_MS: u64 = 3_600_000;
 /// After this, a peer of ours that says it is settled has forgotten the dialogue, milliseconds.
 const FORGOTTEN_MS: u64 = 5_000;
 
 /// Where in the dialogue this node is; sets are our own viewpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum Step {
     #[default]
     Idle,
@@ -37,7 +40,7 @@ enum Step {
 }
 
 /// Who wanted the handover that this node asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum Origin {
     /// A person, here or there; not repeated.
     #[default]
@@ -46,16 +49,20 @@ pub(super) enum Origin {
     Failback,
     /// A start that failed; repeated until the peer consented once.
     Failure,
+    /// A set of the peer's that nobody claimed.
+    Orphan,
 }
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Handover {
     step: Step,
     origin: Origin,
     /// Sequence number of the peer's newest message of the dialogue: an older one that a
     /// retransmission brings late belongs to a dialogue that is over.
     peer_newest: u64,
+    /// A 3.0.6 peer that we agreed with said that it has begun.
+    release_began: bool,
     since_ms: u64,
     until_ms: u64,
 }
@@ -64,6 +71,26 @@ impl Handover {
     /// Of a dialogue that is over.
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.number("handover.peer_newest", &mut self.peer_newest);
+        form.flag("handover.release_began", &mut self.release_began);
+    }
+
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { step, origin, peer_newest, release_began, since_ms, until_ms } = self;
+        into.add((step, release_began));
+        into.peer_number(*peer_newest);
+        match step {
+            Step::Idle => {}
+            Step::AwaitConsent(_) => {
+                into.add(origin);
+                into.moment(*until_ms, 0);
+            }
+            Step::Releasing(_) | Step::Acquiring(_) => into.add(origin),
+            Step::AwaitTaken(_) | Step::AwaitRelease(_) => {
+                into.moment(*until_ms, 0);
+                into.moment(*since_ms, FORGOTTEN_MS);
+            }
+        }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -204,7 +231,7 @@ impl Cluster {
         if !self.claims.peer_stable {
             return Err(format!("resources are in transition on {peer}; try again in a moment"));
         }
-        self.send(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
+        self.broadcast(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
         Ok(())
     }
 
@@ -265,6 +292,9 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Error, "Received standby message without info/from");
             return;
         };
+        if info == "me" && self.consent_may_be_missing(sender, message) {
+            return;
+        }
         if !self.is_news_of_dialogue(message) {
             return;
         }
@@ -294,6 +324,20 @@ impl Cluster {
                 self.log_limited("standby", LogLevel::Error, &text);
             }
         }
+    }
+
+    /// A 3.0.6 peer that agreed to our request and was then told to go standby itself says so, to be
+    /// refused. Where its consent was lost and comes later, this is no crossing.
+    fn consent_may_be_missing(&self, sender: usize, message: &Message) -> bool {
+        let node = &self.nodes[sender];
+        let number = message.hex("seq").unwrap_or(0);
+        let gap = node.received.complete_up_to().is_some_and(|up_to| up_to + 1 < number);
+        gap && !node.is_ours() && matches!(self.handover.step, Step::AwaitConsent(_))
+    }
+
+    /// A 3.0.6 peer reports that it is in transition.
+    pub(super) fn peer_is_releasing(&mut self) {
+        self.handover.release_began = true;
     }
 
     fn is_news_of_dialogue(&mut self, message: &Message) -> bool {
@@ -332,6 +376,7 @@ impl Cluster {
         }
         self.log(LogLevel::Info, &format!("{name} wants to go standby [{giver_set}]"));
         self.claims.peer_stable = false;
+        self.handover.release_began = false;
         self.step(Step::AwaitRelease(giver_set.mirrored()), TRANSFER_MS);
         self.ask(giver_set, "other");
     }
@@ -397,6 +442,9 @@ impl Cluster {
         if self.handover.origin == Origin::Person {
             // Whoever moved it looked: what did not start here before is no alarm any more.
             self.forget_failures(own);
+        }
+        if self.handover.origin == Origin::Failure {
+            self.note_given_failure(own);
         }
         self.log(LogLevel::Info, &format!("{own} HA resource release completed (standby)."));
         self.log(LogLevel::Info, &format!("Local standby process completed [{own}]."));
@@ -473,12 +521,20 @@ impl Cluster {
 
     pub(super) fn tick_handover(&mut self) {
         let now_ms = self.now.monotonic_ms;
-        let forgotten = now_ms >= self.handover.since_ms + FORGOTTEN_MS
-            && self.peer().is_some_and(super::node::Node::is_ours)
-            && self.peer_is_ready();
+        let ours = self.peer().is_some_and(super::node::Node::is_ours);
+        let long = now_ms >= self.handover.since_ms + FORGOTTEN_MS;
+        let forgotten = long && ours && self.peer_is_ready();
         let expired = now_ms >= self.handover.until_ms;
+        // Our consent came too late for a 3.0.6 peer if it has not begun by then; it has, if it
+        // reports the set as its own.
+        let cancelled = now_ms + TRANSFER_MS >= self.handover.until_ms + CONSENT_MS + MARGIN_MS;
+        let has = |own: ResourceSet| self.claims.peer_hold_here().contains(own) && self.peer_is_ready();
         match self.handover.step {
             Step::AwaitConsent(_) if expired => self.no_reply(),
+            Step::AwaitRelease(_) if long && !ours && cancelled && !self.handover.release_began => {
+                self.no_reply();
+            }
+            Step::AwaitTaken(own) if long && !ours && has(own) => self.peer_took(own),
             Step::AwaitTaken(own) if forgotten => self.peer_took(own),
             Step::AwaitRelease(_) if forgotten => self.no_reply(),
             Step::AwaitTaken(_) | Step::AwaitRelease(_) if expired => self.no_reply(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::types::{LogLevel, ResourceSet};
 
 use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::Cluster;
 
@@ -12,7 +13,7 @@ use super::Cluster;
 const QUEUE_MAX: usize = 16;
 
 /// What a job's end means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     /// Taking what is ours.
     Acquire,
@@ -35,7 +36,7 @@ pub(super) enum Purpose {
 }
 
 /// Running and waiting jobs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Jobs {
     last: u64,
     running: BTreeMap<JobId, (Job, Purpose)>,
@@ -45,6 +46,15 @@ pub(super) struct Jobs {
 impl Jobs {
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.number("jobs.last", &mut self.last);
+    }
+
+    /// What decides, for [`Cluster::fingerprint`]; the names of jobs do not, only their order.
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { last: _, running, queue } = self;
+        into.add(running.len());
+        for job in running.values().chain(queue) {
+            into.add(job);
+        }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -171,7 +181,12 @@ impl Cluster {
         match purpose {
             Purpose::Acquire => {
                 self.log(LogLevel::Info, "Local Resource acquisition completed.");
-                self.initial_acquisition_complete("req_our_resources()");
+                let reason = match (self.is_legacy(), self.peer_is_live()) {
+                    (false, _) => "T_RESOURCES(us)",
+                    (true, false) => "req_our_resources",
+                    (true, true) => "ip-request-resp",
+                };
+                self.initial_acquisition_complete(reason);
             }
             Purpose::Takeover => {
                 self.log(LogLevel::Info, "mach_down takeover complete.");

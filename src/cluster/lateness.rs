@@ -9,6 +9,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::Job;
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::jobs::Purpose;
 use super::node::Extension;
@@ -22,7 +23,7 @@ struct Doubt {
 }
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lateness {
     doubt: Option<Doubt>,
     forfeits: bool,
@@ -35,6 +36,16 @@ impl Lateness {
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.number("lateness.last_question", &mut self.last_question);
         form.optional("lateness.answer", &mut self.answer);
+    }
+
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { doubt, forfeits, last_question, answer } = self;
+        into.add((doubt.is_some(), forfeits, last_question, answer));
+        if let Some(Doubt { until_ms, peer_was_live, question }) = doubt {
+            into.moment(*until_ms, 0);
+            into.add((peer_was_live, question));
+        }
     }
 
     pub fn in_doubt(&self) -> bool {

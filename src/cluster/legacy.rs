@@ -10,6 +10,7 @@ use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
 
 use super::event::Job;
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
@@ -21,7 +22,7 @@ const RETRY_MS: u64 = 10_000;
 const ASKED_MAX: usize = 100;
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Legacy {
     /// Own groups asked for and not granted yet.
     wanted: BTreeSet<String>,
@@ -35,6 +36,13 @@ impl Legacy {
         form.texts("legacy.wanted", &mut self.wanted);
         form.optional("legacy.retry", &mut self.retry_ms);
         form.texts("legacy.asked", &mut self.asked);
+    }
+
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { wanted, retry_ms, asked } = self;
+        into.add((wanted, asked));
+        into.moment_if(*retry_ms, 0);
     }
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
@@ -56,6 +64,16 @@ impl Cluster {
         } else {
             self.legacy_ask();
         }
+    }
+
+    /// A script asks for a group of this node; the peer's answer is waited for.
+    pub(super) fn legacy_wants(&mut self, key: &str) -> bool {
+        let missing = !self.claims.hold.contains(ResourceSet::LOCAL);
+        let known = self.settings.local_keys.iter().any(|own| own == key) && missing;
+        if known {
+            self.legacy.wanted.insert(key.to_owned());
+        }
+        known
     }
 
     fn legacy_ask(&mut self) {

@@ -4,6 +4,7 @@ use crate::types::{Generation, LinkName, LogLevel, NodeName, ResourceSet, Sequen
 use crate::wire::message::Message;
 
 use super::event::Output;
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::node::{Extension, Status};
 use super::Cluster;
@@ -15,7 +16,7 @@ const DEAD_TIME_EXTRA_MAX_MS: u64 = 60_000;
 const REQNODES_RETRY_MS: u64 = 1000;
 
 /// Timers and flags of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Liveness {
     /// The start input came.
     pub started_ms: Option<u64>,
@@ -27,7 +28,7 @@ pub(super) struct Liveness {
     pub last_beat_ms: u64,
     next_beat_ms: u64,
     /// `reqnodes` was sent; when to ask again.
-    reqnodes_retry_ms: Option<u64>,
+    pub reqnodes_retry_ms: Option<u64>,
     reqnodes_turn: usize,
     /// Before this nobody is declared dead: we were late ourselves and must first read what came.
     pub no_verdict_before_ms: u64,
@@ -48,6 +49,32 @@ impl Liveness {
         self.reqnodes_turn = usize::try_from(turn).unwrap_or(0);
         form.number("liveness.no_verdict_before", &mut self.no_verdict_before_ms);
         form.number("liveness.extra_dead_time", &mut self.extra_dead_time_ms);
+    }
+
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, cluster: &Cluster, into: &mut Fingerprint) {
+        let Self {
+            started_ms,
+            communication_up,
+            flow_control,
+            last_beat_ms,
+            next_beat_ms,
+            reqnodes_retry_ms,
+            reqnodes_turn,
+            no_verdict_before_ms,
+            extra_dead_time_ms,
+        } = self;
+        into.add((started_ms.is_some(), communication_up, flow_control, extra_dead_time_ms));
+        into.add(reqnodes_turn % cluster.nodes.len().saturating_sub(1).max(1));
+        // The start counts for nodes that were never heard only.
+        let unheard = |node: &&super::node::Node| !node.is_dead() && node.last_status_ms.is_none();
+        let waits = cluster.nodes.iter().enumerate().any(|(at, node)| at != cluster.me && unheard(&node));
+        let patience_ms = 2 * cluster.settings.init_dead_ms;
+        into.moment_if(started_ms.filter(|_| waits), patience_ms);
+        into.moment(*last_beat_ms, 2 * cluster.settings.dead_time_ms);
+        into.moment(*next_beat_ms, 0);
+        into.moment_if(*reqnodes_retry_ms, 0);
+        into.moment(*no_verdict_before_ms, 0);
     }
 }
 
@@ -84,7 +111,9 @@ impl Cluster {
         deaths
             .chain(links)
             .chain(requests)
+            .chain((0..self.nodes.len()).filter_map(|index| self.patience_ends_ms(index)))
             .chain(self.liveness.reqnodes_retry_ms)
+            .chain(self.joining_ends_ms())
             .chain([self.liveness.next_beat_ms])
             .min()
     }
@@ -103,6 +132,7 @@ impl Cluster {
                 self.ask_for_missing(index);
             }
         }
+        self.end_of_patience();
         for index in 0..self.nodes.len() {
             if self.death_ms(index).is_some_and(|due| now_ms >= due) {
                 self.mark_dead(index);
@@ -243,6 +273,9 @@ impl Cluster {
             return;
         };
         let interval_ms = self.now.monotonic_ms - last;
+        if Some(sender) == self.peer {
+            self.original_was_silent(interval_ms);
+        }
         let name = self.nodes[sender].name.clone();
         if interval_ms > self.nodes[sender].dead_after_ms {
             let text = format!("Late heartbeat: Node {name}: interval {interval_ms} ms (> deadtime)");
@@ -276,8 +309,9 @@ impl Cluster {
         if index == self.me || node.is_dead() {
             return None;
         }
-        let since = node.last_status_ms.or(self.liveness.started_ms)?;
-        let patience_ms = if self.liveness.communication_up && node.last_status_ms.is_some() {
+        let since = node.last_status_ms.or(node.added_ms).or(self.liveness.started_ms)?;
+        let expected = node.last_status_ms.is_some() || node.added_ms.is_some();
+        let patience_ms = if self.liveness.communication_up && expected {
             node.dead_after_ms
         } else {
             self.settings.init_dead_ms.max(node.dead_after_ms)
@@ -292,6 +326,7 @@ impl Cluster {
         node.status = Status::Dead;
         node.last_status_ms = None;
         node.received.reset();
+        node.held.clear();
         node.acknowledged = 0;
         let ever_heard = std::mem::take(&mut node.heard);
         for position in 0..self.nodes[index].links.len() {
@@ -399,7 +434,7 @@ impl Cluster {
         let accounted = self.nodes.iter().enumerate().all(|(index, node)| {
             index == me || node.is_dead() || (node.heard && node.last_status_ms.is_some())
         });
-        if !accounted {
+        if !accounted || self.joining_ends_ms().is_some() {
             return;
         }
         let nobody = !self.nodes.iter().enumerate().any(|(index, node)| index != me && !node.is_dead());
@@ -408,6 +443,14 @@ impl Cluster {
         } else if self.liveness.reqnodes_retry_ms.is_none() {
             self.send_reqnodes();
         }
+    }
+
+    /// Where nodes join by themselves those that are there get the time of a first start to be heard,
+    /// before this node asks for their lists (messaging spec 4.4).
+    fn joining_ends_ms(&self) -> Option<u64> {
+        let waits = self.settings.membership.auto_join && !self.liveness.communication_up;
+        let end_ms = self.liveness.started_ms.filter(|_| waits)? + self.settings.init_dead_ms;
+        (self.now.monotonic_ms < end_ms).then_some(end_ms)
     }
 
     fn send_reqnodes(&mut self) {
@@ -428,37 +471,7 @@ impl Cluster {
         self.send(Message::new("reqnodes").with("dest", dest.as_str()));
     }
 
-    /// Answered from the first packet on: a node without an answer never becomes active
-    /// (resources spec 2.3).
-    pub(super) fn receive_reqnodes(&mut self, sender: usize) {
-        let names: String = self.nodes.iter().map(|node| format!("{} ", node.name)).collect();
-        let mut answer = Message::empty();
-        answer.push_text("dest", self.nodes[sender].name.as_str());
-        answer.push_text("t", "repnodes");
-        answer.push_text("nodelist", &names);
-        answer.push_text("delnodelist", " ");
-        self.send(answer);
-    }
-
-    pub(super) fn receive_repnodes(&mut self, sender: usize, message: &Message) {
-        let mut theirs: Vec<&str> =
-            message.text("nodelist").unwrap_or("").split(' ').filter(|n| !n.is_empty()).collect();
-        let mut ours: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-        theirs.sort_unstable();
-        ours.sort_unstable();
-        if theirs != ours {
-            let text = format!(
-                "node {} is configured with other nodes than this one: make the node lines in ha.cf the same",
-                self.nodes[sender].name
-            );
-            self.log_limited("nodelist", LogLevel::Error, &text);
-        }
-        if self.liveness.reqnodes_retry_ms.is_some() && !self.liveness.communication_up {
-            self.communication_is_up();
-        }
-    }
-
-    fn communication_is_up(&mut self) {
+    pub(super) fn communication_is_up(&mut self) {
         self.liveness.communication_up = true;
         self.liveness.reqnodes_retry_ms = None;
         self.log(LogLevel::Info, "Comm_now_up(): updating status to active");

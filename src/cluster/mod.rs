@@ -4,19 +4,24 @@
 //! | file | decides |
 //! |---|---|
 //! | `receive` | what a packet is worth, where it goes |
+//! | `members` | who belongs to the cluster: node lists, adding, deleting, weights, sites |
 //! | `sequence` | order, gaps, retransmission |
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `claims` | who holds which set, first acquisition, takeover |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
+//! | `original` | what only a 3.0.6 peer needs |
 //! | `lateness` | what a node does that was paused |
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
 //! | `jobs` | which child runs when |
 //! | `handoff` | everything as text, for another program file to go on with |
+//! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
+//! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
 
 pub mod event;
+pub mod fingerprint;
 pub mod settings;
 pub mod view;
 
@@ -28,7 +33,10 @@ mod jobs;
 mod lateness;
 mod legacy;
 mod liveness;
+mod local;
+mod members;
 mod node;
+mod original;
 mod receive;
 mod sequence;
 mod shutdown;
@@ -36,6 +44,7 @@ mod status;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::{Message, Value};
@@ -47,7 +56,9 @@ use jobs::Jobs;
 use lateness::Lateness;
 use legacy::Legacy;
 use liveness::Liveness;
+use members::Members;
 use node::{Node, Status};
+use original::Original;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
@@ -65,9 +76,9 @@ const FLOW_WINDOW: u64 = 250;
 ///
 /// Feed it with [`Cluster::handle`], carry out what [`Cluster::poll_output`] hands out, and tick
 /// it at [`Cluster::next_timeout_ms`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cluster {
-    settings: ClusterSettings,
+    settings: Arc<ClusterSettings>,
     now: Now,
     outputs: VecDeque<Output>,
     /// In configuration order, this node included.
@@ -80,7 +91,9 @@ pub struct Cluster {
     load: String,
     random: u64,
     liveness: Liveness,
+    members: Members,
     claims: Claims,
+    original: Original,
     lateness: Lateness,
     handover: Handover,
     shutdown: Shutdown,
@@ -116,7 +129,7 @@ impl Cluster {
         let me = settings.nodes.iter().position(|name| *name == settings.local).unwrap_or(0);
         let peer = (0..nodes.len()).rev().find(|index| *index != me);
         let claims = Claims::new(settings.resume);
-        Self {
+        let mut cluster = Self {
             now,
             outputs: VecDeque::new(),
             nodes,
@@ -126,7 +139,9 @@ impl Cluster {
             load: "n/a".to_owned(),
             random,
             liveness: Liveness::default(),
+            members: Members::default(),
             claims,
+            original: Original::default(),
             lateness: Lateness::default(),
             handover: Handover::default(),
             shutdown: Shutdown::default(),
@@ -138,8 +153,10 @@ impl Cluster {
             clients_paused: false,
             believed_last: false,
             ended: false,
-            settings,
-        }
+            settings: Arc::new(settings),
+        };
+        cluster.recall_hosts();
+        cluster
     }
 
     /// Takes one input at a time. Afterwards outputs may be waiting. `now` must not go back; if it
@@ -174,6 +191,11 @@ impl Cluster {
         self.believed_last
     }
 
+    /// Communication is up: the resource protocol runs, and programs beside the daemon may start.
+    pub fn communication_up(&self) -> bool {
+        self.liveness.communication_up
+    }
+
     /// The next effect to carry out, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -200,6 +222,7 @@ impl Cluster {
         [
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
+            self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
             self.shutdown.next_timeout_ms(),
@@ -217,6 +240,7 @@ impl Cluster {
         }
         if self.settings.manage_resources && self.liveness.communication_up {
             self.decide_first_acquisition();
+            self.ask_returned_peer();
             self.resolve_conflicts();
             self.adopt_orphans();
             self.hand_over_failed();
@@ -224,6 +248,7 @@ impl Cluster {
         }
         self.advance_shutdown();
         self.start_jobs();
+        self.keep_hosts();
         if self.liveness.communication_up {
             self.publish();
         }
@@ -267,20 +292,41 @@ impl Cluster {
         if let Some(number) = number {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);
         }
-        let key_index = self.signing_key();
-        self.outputs.push_back(Output::Send { message, key_index });
+        let own_copy = sequenced && self.is_to_us(&message);
+        if own_copy {
+            // What this node says of its own status it has acted on already (messaging spec 7.4).
+            let unchanged = message.kind() == "status";
+            self.outputs.push_back(Output::Deliver { message: message.clone(), unchanged });
+        }
+        self.hand_to_media(message);
         self.watch_flow();
     }
 
-    /// Towards a 3.0.6 node: the key number it last used, because its receiver takes the key of
-    /// its own `auth` line whatever the packet says (messaging spec 1.5). Else our own.
-    fn signing_key(&self) -> Option<u8> {
-        let original = self
-            .nodes
-            .iter()
-            .enumerate()
-            .find(|(index, node)| *index != self.me && node.is_live() && !node.is_ours());
-        original.and_then(|(_, node)| node.key_index)
+    /// Sends a complete message, once for each key that it must be signed with.
+    fn hand_to_media(&mut self, message: Message) {
+        let mut keys = self.signing_keys();
+        let last = keys.pop().unwrap_or(None);
+        for key_index in keys {
+            self.outputs.push_back(Output::Send { message: message.clone(), key_index });
+        }
+        self.outputs.push_back(Output::Send { message, key_index: last });
+    }
+
+    /// Towards a 3.0.6 node: the key number it last used, because its receiver takes the key of its
+    /// own `auth` line whatever the packet says (messaging spec 1.5). Several such nodes that are in
+    /// the middle of a change of keys need a copy each. Else `None`, our own.
+    fn signing_keys(&self) -> Vec<Option<u8>> {
+        let mut keys = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let original = index != self.me && node.generation.0 > 0 && !node.is_dead() && !node.is_ours();
+            if original && node.key_index.is_some() && !keys.contains(&node.key_index) {
+                keys.push(node.key_index);
+            }
+        }
+        if keys.is_empty() {
+            keys.push(None);
+        }
+        keys
     }
 
     /// Stops and resumes reading from clients by how much is unacknowledged (messaging spec 3.5).
@@ -292,37 +338,6 @@ impl Cluster {
             let text = if full { "all clients are now paused" } else { "all clients are now resumed" };
             self.log(LogLevel::Debug, text);
             self.outputs.push_back(Output::ClientsPaused(full));
-        }
-    }
-
-    /// A message of a local client or script: its effect here is that of the same message from
-    /// the network, then it goes out to the others.
-    fn local_message(&mut self, message: Message) {
-        if message.kind().is_empty() || message.kind().starts_with("NS_") {
-            self.log_limited(
-                "local-message",
-                LogLevel::Error,
-                "message from a local program without a usable type",
-            );
-            return;
-        }
-        match (message.kind(), message.text("info")) {
-            ("ask_resources", Some("me")) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                match set.parse() {
-                    Ok(set) => drop(self.request_standby(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            ("hb_takeover", _) => {
-                let set = message.text("rsc_hold").unwrap_or("all");
-                let set = if set == "failback" { "local" } else { set };
-                match set.parse() {
-                    Ok(set) => drop(self.request_takeover(set)),
-                    Err(()) => self.log_bad_set(set),
-                }
-            }
-            _ => self.send(message),
         }
     }
 

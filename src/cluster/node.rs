@@ -1,14 +1,17 @@
 //! What is known of one node and of the links on which it is heard.
 
-use crate::types::{Generation, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid};
+use crate::types::{
+    Generation, HostRecord, LinkName, NodeName, ResourceSet, SequenceNumber, Uuid, WEIGHT_DEFAULT,
+};
 
-use super::sequence::Received;
+use super::fingerprint::Fingerprint;
+use super::sequence::{HeldBack, Received};
 
 /// Longest status text kept; the original's buffer holds 32 (messaging spec 1.6).
 pub const STATUS_MAX_BYTES: usize = 31;
 
 /// A node's status as it announces it, or as we judge it (messaging spec 4.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Never heard, or its first packets.
     Init,
@@ -84,6 +87,27 @@ pub struct Extension {
     pub digest: String,
 }
 
+impl Extension {
+    fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self {
+            hears_us,
+            hears_generation,
+            holding,
+            settled,
+            failed,
+            held_at_loss,
+            leftover,
+            forfeits,
+            question,
+            answer,
+            digest,
+        } = self;
+        into.own_generation(hears_generation.unwrap_or_default());
+        into.add((hears_us, holding, settled, failed, held_at_loss, leftover, forfeits));
+        into.add((question, answer, digest));
+    }
+}
+
 /// One node of the configuration.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -99,12 +123,16 @@ pub struct Node {
     pub generation: Generation,
     /// Sequence tracking in this generation.
     pub received: Received,
+    /// Its messages that wait for older ones.
+    pub held: HeldBack,
     /// Sequence number of its newest status.
     pub status_sequence: SequenceNumber,
     /// `ts` of its newest status.
     pub status_ts: u64,
     /// When its newest status came; `None` when none came since it last died.
     pub last_status_ms: Option<u64>,
+    /// When it became a member after the start of this node; `None` for one of the configuration.
+    pub added_ms: Option<u64>,
     /// How long it may be silent (`dt`, bounded).
     pub dead_after_ms: u64,
     /// The keepalive residue on which we acknowledge it, 0 to 9.
@@ -135,18 +163,66 @@ impl Node {
             links,
             generation: Generation::default(),
             received: Received::default(),
+            held: HeldBack::default(),
             status_sequence: SequenceNumber::default(),
             status_ts: 0,
             last_status_ms: None,
+            added_ms: None,
             dead_after_ms,
             ack_trigger,
             acknowledged: 0,
             heard: false,
             key_index: None,
             extension: None,
-            weight: 100,
+            weight: WEIGHT_DEFAULT,
             site: String::new(),
         }
+    }
+
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub(super) fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self {
+            name: _,
+            uuid,
+            status,
+            links,
+            generation,
+            received,
+            status_sequence,
+            status_ts: _,
+            last_status_ms,
+            dead_after_ms,
+            ack_trigger: _,
+            acknowledged: _,
+            heard,
+            key_index,
+            extension,
+            weight: _,
+            site: _,
+            held,
+            added_ms,
+        } = self;
+        into.add((uuid.is_some(), status, dead_after_ms, heard, key_index));
+        for Link { name: _, up, last_packet_ms } in links {
+            into.add(up);
+            into.moment_if(last_packet_ms.filter(|_| *up), *dead_after_ms);
+        }
+        into.peer_generation(*generation);
+        received.fingerprint(into);
+        held.fingerprint(into);
+        into.moment_if(*added_ms, 2 * *dead_after_ms);
+        into.peer_number(status_sequence.0);
+        into.moment_if(*last_status_ms, 2 * *dead_after_ms);
+        into.add(extension.is_some());
+        if let Some(extension) = extension {
+            extension.fingerprint(into);
+        }
+    }
+
+    /// What outlives a run of it.
+    pub fn record(&self) -> HostRecord {
+        let (name, uuid, weight, site) = (self.name.clone(), self.uuid, self.weight, self.site.clone());
+        HostRecord { name, uuid, weight, site }
     }
 
     /// It counts as a live member: up or active.

@@ -9,6 +9,9 @@ use super::sequence::{Arrival, Resend, REQUEST_MAX};
 use super::text::escape;
 use super::Cluster;
 
+/// A message waits for older ones at least as long as these are asked for so many times.
+const ORDER_REQUESTS: u64 = 4;
+
 /// What to do with a packet after its numbers were looked at.
 enum Verdict {
     /// Act on it.
@@ -45,6 +48,7 @@ impl Cluster {
             Verdict::Keep | Verdict::Duplicate => {}
             Verdict::NotForUs => {
                 self.nodes[sender].heard = true;
+                self.deliver_held(sender);
                 return;
             }
             Verdict::Repeated => {
@@ -62,8 +66,68 @@ impl Cluster {
         self.nodes[sender].key_index = Some(key_index);
         self.link_alive(sender, link);
         if matches!(verdict, Verdict::Keep) {
-            self.dispatch(sender, message);
+            self.in_order(sender, message);
             self.check_communication_up();
+        }
+    }
+
+    // ---- order ---------------------------------------------------------------------------
+
+    /// Acts on a message now, or when what was sent before it has come (3.0.6 acts at once, and may
+    /// see the end of a handover before its result). Beats and node lists are true in any order.
+    fn in_order(&mut self, sender: usize, message: &Message) {
+        let any_order =
+            matches!(message.kind(), "status" | "reqnodes" | "repnodes") || message.kind().starts_with("NS_");
+        let number = message.hex("seq").unwrap_or(0);
+        let now_ms = self.now.monotonic_ms;
+        let node = &mut self.nodes[sender];
+        let early = node.received.complete_up_to().is_some_and(|up_to| number > up_to);
+        if any_order || !early || !node.held.hold(number, message.clone(), now_ms) {
+            let name = node.name.clone();
+            self.dispatch(sender, message);
+            // Node lists may have changed.
+            if let Some(sender) = self.nodes.iter().position(|node| node.name == name) {
+                self.deliver_held(sender);
+            }
+        }
+    }
+
+    /// Acts on messages before which nothing is missing any more.
+    fn deliver_held(&mut self, sender: usize) {
+        let name = self.nodes[sender].name.clone();
+        while let Some(sender) = self.nodes.iter().position(|node| node.name == name) {
+            let node = &mut self.nodes[sender];
+            let Some(message) = node.held.take_next(node.received.complete_up_to()) else {
+                return;
+            };
+            self.dispatch(sender, &message);
+        }
+    }
+
+    /// When messages of a node are acted on although older ones are still missing.
+    pub(super) fn patience_ends_ms(&self, index: usize) -> Option<u64> {
+        let node = &self.nodes[index];
+        let patience_ms = node.dead_after_ms.max(ORDER_REQUESTS * self.settings.max_rexmit_delay_ms);
+        node.held.since_ms().map(|since| since + patience_ms)
+    }
+
+    /// What was asked for so often will not come: better late and out of order than never.
+    pub(super) fn end_of_patience(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let late = |cluster: &Self, index: usize| {
+            cluster.patience_ends_ms(index).is_some_and(|end_ms| now_ms >= end_ms)
+        };
+        let names: Vec<NodeName> = (0..self.nodes.len())
+            .filter(|index| late(self, *index))
+            .map(|index| self.nodes[index].name.clone())
+            .collect();
+        for name in names {
+            while let Some(index) = self.nodes.iter().position(|node| node.name == name) {
+                let Some(message) = self.nodes[index].held.take_next(None) else {
+                    break;
+                };
+                self.dispatch(index, &message);
+            }
         }
     }
 
@@ -95,7 +159,8 @@ impl Cluster {
         let by_uuid = uuid.and_then(|uuid| self.nodes.iter().position(|node| node.uuid == Some(uuid)));
         let found = by_uuid
             .filter(|index| self.nodes[*index].name == src)
-            .or_else(|| self.nodes.iter().position(|node| node.name == src));
+            .or_else(|| self.nodes.iter().position(|node| node.name == src))
+            .or_else(|| self.admit(&src, uuid));
         if found.is_none() {
             let text = format!("process_status_message: bad node [{}] in message", escape(src.as_str()));
             self.log_limited("bad-node", LogLevel::Error, &text);
@@ -112,6 +177,9 @@ impl Cluster {
         if known.is_some_and(|known| known != uuid) {
             let text = format!("node {} changed its uuid to {uuid}", self.nodes[sender].name);
             self.log_limited("uuid", LogLevel::Info, &text);
+        }
+        if known != Some(uuid) {
+            self.hosts_changed();
         }
     }
 
@@ -222,7 +290,7 @@ impl Cluster {
     }
 
     /// `destuuid` decides, else `dest`, else it is for everybody (messaging spec 3.2, step 6).
-    fn is_to_us(&self, message: &Message) -> bool {
+    pub(super) fn is_to_us(&self, message: &Message) -> bool {
         match (message.uuid("destuuid"), message.text("dest")) {
             (Some(uuid), _) => uuid == self.settings.uuid,
             (None, Some(dest)) => dest == self.settings.local.as_str(),
@@ -266,17 +334,25 @@ impl Cluster {
             "NS_ackmsg" => self.receive_acknowledgement(sender, message),
             "NS_st" => {}
             "reqnodes" => self.receive_reqnodes(sender),
-            "repnodes" => self.receive_repnodes(sender, message),
-            "setweight" | "setsite" => self.receive_attribute(message),
+            "repnodes" => self.receive_repnodes(message),
+            "addnode" | "delnode" | "setweight" | "setsite" => self.administer(message),
+            "stonith" => self.receive_fencing_result(sender, message),
             "shutdone" => self.receive_shutdone(sender),
             _ if !self.liveness.communication_up => {}
+            _ if !self.settings.manage_resources => self.receive_without_resources(message),
             "starting" => self.receive_starting(sender),
             "resource" => self.receive_resource(sender, message),
             "ask_resources" => self.receive_ask_resources(sender, message),
             "harefuse" => self.receive_refusal(sender, message),
-            "hb_takeover" => self.receive_takeover_request(sender, message),
+            "hb_takeover" => {
+                self.receive_takeover_request(sender, message);
+                self.hook(message.clone());
+            }
             "ip-request" => self.receive_ip_request(sender, message),
             "ip-request-resp" => self.receive_ip_request_response(sender, message),
+            // From client to client: nothing for scripts.
+            "hbapi-clstat" | "query-cstatus" | "respond-cstatus" => {}
+            _ if message.text("to_id").is_some() => {}
             _ => self.hook(message.clone()),
         }
         if !matches!(message.kind(), "status") && !message.kind().starts_with("NS_") {
@@ -308,10 +384,7 @@ impl Cluster {
         let pause_ms = self.settings.max_rexmit_delay_ms.saturating_sub(10);
         for number in first..=last {
             match self.history.resend(number, acknowledged, self.now.monotonic_ms, pause_ms) {
-                Resend::Message(message) => {
-                    let key_index = self.signing_key();
-                    self.outputs.push_back(Output::Send { message, key_index });
-                }
+                Resend::Message(message) => self.hand_to_media(message),
                 Resend::Nothing => {}
                 Resend::Gone(reason) => self.send_nak(sender, number, reason),
                 Resend::NeverSent => {
@@ -374,20 +447,6 @@ impl Cluster {
         self.watch_flow();
     }
 
-    fn receive_attribute(&mut self, message: &Message) {
-        let Some(index) =
-            message.text("node").and_then(|name| self.nodes.iter().position(|n| n.name.as_str() == name))
-        else {
-            return;
-        };
-        if let Some(weight) = message.decimal("weight") {
-            self.nodes[index].weight = weight;
-        }
-        if let Some(site) = message.text("site") {
-            self.nodes[index].site = site.chars().filter(|c| !c.is_control()).take(64).collect();
-        }
-    }
-
     /// A status with a higher generation: the node's daemon started anew.
     fn node_restarted(&mut self, sender: usize, generation: Generation) {
         if self.nodes[sender].generation.0 > 0 {
@@ -397,6 +456,7 @@ impl Cluster {
         let node = &mut self.nodes[sender];
         node.generation = generation;
         node.received.reset();
+        node.held.clear();
         node.status_sequence = SequenceNumber(0);
         node.status_ts = 0;
         node.acknowledged = 0;
@@ -406,6 +466,7 @@ impl Cluster {
         }
         node.last_status_ms = None;
         if Some(sender) == self.peer {
+            self.members.peer_took_for_another = false;
             self.peer_restarted();
         }
     }

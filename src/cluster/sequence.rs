@@ -3,10 +3,12 @@
 //! Source: messaging spec 3.2 (receive), 3.3 (retransmission), 3.4 (history), 3.5 (acknowledgement).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::types::SequenceNumber;
 use crate::wire::message::Message;
 
+use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 
 /// Most numbers remembered as missing per node (messaging spec 3.2).
@@ -17,6 +19,9 @@ pub const GAP_MAX: u64 = 250;
 pub const HISTORY_MAX: usize = 500;
 /// Most numbers asked for in one `NS_rexmit`, and answered to one (messaging spec 3.3).
 pub const REQUEST_MAX: u64 = 50;
+
+/// Most messages of one node that wait for older ones.
+pub const HELD_MAX: usize = 250;
 
 /// What a sequence number means for what was received so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +110,19 @@ impl Received {
         }
     }
 
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { last, missing, jump } = self;
+        into.add((last.is_some(), jump.is_some(), missing.len()));
+        for number in last.iter().chain(jump) {
+            into.peer_number(*number);
+        }
+        for (number, due_ms) in missing {
+            into.peer_number(*number);
+            into.moment(*due_ms, 0);
+        }
+    }
+
     /// Forgets everything: a new generation begins, or the node died.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -161,6 +179,59 @@ impl Received {
     }
 }
 
+/// Messages that came before older ones of the same node: they wait for these, since what a node says
+/// of its resources is only true in the order in which it said it.
+#[derive(Debug, Clone, Default)]
+pub struct HeldBack {
+    messages: BTreeMap<u64, Message>,
+    since_ms: u64,
+}
+
+impl HeldBack {
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint).
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { messages, since_ms } = self;
+        into.moment_if(Some(*since_ms).filter(|_| !messages.is_empty()), u64::MAX);
+        for (number, message) in messages {
+            into.peer_number(*number);
+            into.message(message, false);
+        }
+    }
+
+    /// Keeps one. `false` when [`HELD_MAX`] wait already: nothing was changed.
+    pub fn hold(&mut self, number: u64, message: Message, now_ms: u64) -> bool {
+        if self.messages.is_empty() {
+            self.since_ms = now_ms;
+        }
+        let room = self.messages.len() < HELD_MAX;
+        if room {
+            self.messages.insert(number, message);
+        }
+        room
+    }
+
+    /// The oldest, if nothing before it is missing: everything up to `complete_up_to` came.
+    pub fn take_next(&mut self, complete_up_to: Option<u64>) -> Option<Message> {
+        let first = *self.messages.keys().next()?;
+        let ready = complete_up_to.is_none_or(|up_to| first <= up_to);
+        if ready {
+            self.messages.remove(&first)
+        } else {
+            None
+        }
+    }
+
+    /// Since when one waits; `None` when none does.
+    pub fn since_ms(&self) -> Option<u64> {
+        (!self.messages.is_empty()).then_some(self.since_ms)
+    }
+
+    /// Forgets all: a new life of the node begins, or it died.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+    }
+}
+
 /// One message as it was sent.
 #[derive(Debug, Clone)]
 struct Sent {
@@ -185,13 +256,26 @@ pub enum Resend {
 /// Our own sent messages, newest last, and how far others acknowledged them.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    sent: VecDeque<Sent>,
+    /// Shared by clones of the value: messages are never changed.
+    sent: VecDeque<Arc<Sent>>,
     highest: u64,
     /// Everything up to here is acknowledged by all live nodes.
     acknowledged: u64,
 }
 
 impl History {
+    /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint): what somebody may
+    /// still ask for.
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { sent, highest, acknowledged: _ } = self;
+        into.own_number(*highest);
+        for Sent { number, message, last_sent_ms: _ } in sent.iter().map(Arc::as_ref) {
+            if into.may_be_asked_for(*number) {
+                into.message(message, true);
+            }
+        }
+    }
+
     /// The number for the next message.
     pub fn next_number(&mut self) -> SequenceNumber {
         self.highest += 1;
@@ -203,7 +287,7 @@ impl History {
         if self.sent.len() == HISTORY_MAX {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { number: number.0, message, last_sent_ms: now_ms });
+        self.sent.push_back(Arc::new(Sent { number: number.0, message, last_sent_ms: now_ms }));
     }
 
     /// The newest number sent.
@@ -225,9 +309,9 @@ impl History {
         form.number("history.highest", &mut self.highest);
         form.number("history.acknowledged", &mut self.acknowledged);
         let mut sent: VecDeque<_> =
-            self.sent.drain(..).map(|sent| (sent.number, sent.last_sent_ms, sent.message)).collect();
+            self.sent.iter().map(|sent| (sent.number, sent.last_sent_ms, sent.message.clone())).collect();
         form.messages("history.sent", &mut sent, HISTORY_MAX);
-        let back = |(number, last_sent_ms, message)| Sent { number, message, last_sent_ms };
+        let back = |(number, last_sent_ms, message)| Arc::new(Sent { number, message, last_sent_ms });
         self.sent = sent.into_iter().map(back).collect();
         self.acknowledged = self.acknowledged.min(self.highest);
     }
@@ -248,7 +332,7 @@ impl History {
             None => Resend::Gone("seqno not found"),
             Some(sent) if now_ms < sent.last_sent_ms + pause_ms => Resend::Nothing,
             Some(sent) => {
-                sent.last_sent_ms = now_ms;
+                Arc::make_mut(sent).last_sent_ms = now_ms;
                 Resend::Message(sent.message.clone())
             }
         }
@@ -291,6 +375,24 @@ mod tests {
         assert_eq!(received.take_due(10, 20), vec![(306, 306)]);
         assert_eq!(note(&mut received, 306), Arrival::Found { complete: true });
         assert_eq!(note(&mut received, 308), Arrival::InOrder);
+    }
+
+    #[test]
+    fn messages_wait_for_older_ones() {
+        let mut held = HeldBack::default();
+        assert_eq!(held.since_ms(), None);
+        assert!(held.hold(8, Message::new("b"), 50) && held.hold(7, Message::new("a"), 60));
+        assert_eq!(held.since_ms(), Some(50));
+        assert_eq!(held.take_next(Some(6)), None);
+        assert_eq!(held.take_next(Some(7)).map(|message| message.kind().to_owned()), Some("a".to_owned()));
+        assert_eq!(held.take_next(Some(7)), None);
+        assert_eq!(held.take_next(None).map(|message| message.kind().to_owned()), Some("b".to_owned()));
+        for number in 0..HELD_MAX as u64 {
+            assert!(held.hold(number, Message::new("x"), 0));
+        }
+        assert!(!held.hold(1000, Message::new("x"), 0));
+        held.clear();
+        assert_eq!(held.since_ms(), None);
     }
 
     #[test]

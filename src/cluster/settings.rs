@@ -1,7 +1,7 @@
 //! What a cluster value is made from, and the mutations of its safety rules for the simulator.
 
 use crate::config::settings::AutoFailback;
-use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
+use crate::types::{Generation, HostRecord, LinkName, NodeName, ResourceSet, Uuid};
 
 /// Everything the decisions depend on besides time and inputs. Times are milliseconds.
 #[derive(Debug, Clone)]
@@ -38,10 +38,27 @@ pub struct ClusterSettings {
     pub local_keys: Vec<String>,
     /// `-R -C SET`: what an earlier life of this process left active on purpose.
     pub resume: Option<ResourceSet>,
+    /// Who may become a member, and what is known of members from earlier.
+    pub membership: Membership,
     /// Seed for the spread of retransmission requests and acknowledgements.
     pub random_seed: u64,
     /// Safety rules taken out on purpose. Only the simulator sets any.
     pub faults: Faults,
+}
+
+/// How the list of nodes may change while this node runs (messaging spec 3.7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// `autojoin other` or `any`: an unknown node that signs with our keys becomes a member.
+    pub auto_join: bool,
+    /// The list of nodes outlives this run ([`super::event::Output::KeepHosts`]): the daemon was
+    /// started without resource management (messaging spec 3.1).
+    pub keep_hosts: bool,
+    /// Members known from an earlier run, with weights and sites; those that are not in `nodes`
+    /// are added to them.
+    pub hosts: Vec<HostRecord>,
+    /// Nodes that were deleted in an earlier run.
+    pub deleted: Vec<HostRecord>,
 }
 
 /// One switch per safety rule: `true` takes the rule out, so that the simulator can show that it

@@ -5,6 +5,7 @@ use crate::wire::message::Message;
 
 use super::claims::Phase;
 use super::event::{ExitReason, Job, Output};
+use super::fingerprint::Fingerprint;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -28,7 +29,7 @@ enum Stage {
 }
 
 /// State of this room.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Shutdown {
     stage: Stage,
     held_before: ResourceSet,
@@ -37,6 +38,15 @@ pub(super) struct Shutdown {
 }
 
 impl Shutdown {
+    /// What decides, for [`Cluster::fingerprint`].
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        let Self { stage, held_before, quick_restart_wanted } = self;
+        into.add((std::mem::discriminant(stage), held_before, quick_restart_wanted));
+        if let Stage::Lingering { until_ms } = stage {
+            into.moment(*until_ms, 0);
+        }
+    }
+
     pub fn is_under_way(&self) -> bool {
         self.stage != Stage::None
     }

@@ -9,7 +9,9 @@ impl Cluster {
     /// Everything clients may ask about, as of `now`.
     pub fn view(&self, now: Now) -> ClusterView {
         let transition = self.transition();
-        let resource_status = if self.is_legacy() {
+        let resource_status = if !self.settings.manage_resources {
+            "none"
+        } else if self.is_legacy() {
             if self.jobs.is_idle() {
                 "none"
             } else {
@@ -36,7 +38,8 @@ impl Cluster {
 
     /// What is under way, in words.
     pub(super) fn transition(&self) -> String {
-        let peer_in_flux = self.peer_is_active() && !self.claims.peer_stable && !self.is_legacy();
+        let takes_part = self.settings.manage_resources && !self.is_legacy();
+        let peer_in_flux = takes_part && self.peer_is_active() && !self.claims.peer_stable;
         let parts = [
             self.shutdown.describe().to_owned(),
             self.handover.describe(),

@@ -59,6 +59,7 @@ pub(super) fn settings(
         manage_resources: true,
         local_keys: vec![format!("key{index}")],
         resume: None,
+        membership: Default::default(),
         random_seed: 7,
         faults,
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::event::{Command, ExitReason, Input, Job, JobId, JobOutcome, RequestId};
-use crate::types::{LinkName, NodeName, ResourceSet};
+use crate::types::{HostRecord, LinkName, NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
 
 /// A line that is not an input. Nothing was changed.
@@ -61,6 +61,16 @@ fn field(name: &str, value: &Value) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every node as ` name,uuid,weight,site`.
+pub(super) fn hosts(hosts: &[HostRecord]) -> String {
+    let mut out = String::new();
+    for host in hosts {
+        let uuid = host.uuid.map_or("-".to_owned(), |uuid| uuid.to_string());
+        let _ = write!(out, " {},{uuid},{},{}", escape(host.name.as_str()), host.weight, escape(&host.site));
+    }
+    out
 }
 
 pub(super) fn command(command: Command) -> String {

@@ -5,7 +5,7 @@
 
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
-use super::settings::{AutoFailback, Compression, HaCf, MessageFormat};
+use super::settings::{AutoFailback, AutoJoin, Compression, HaCf, MessageFormat};
 use super::value::{self, Parsed};
 use super::LogLine;
 use crate::types::{LogLevel, NodeName};
@@ -68,8 +68,6 @@ pub(super) struct Draft {
     pub(super) udp_port_given: bool,
     /// `use_logd` when given.
     pub(super) use_logd: Option<bool>,
-    /// `autojoin` is other than none.
-    pub(super) autojoin: bool,
     /// Media of kinds that are not supported yet.
     pub(super) other_media: usize,
     pub(super) media_places: Vec<Place>,
@@ -329,18 +327,16 @@ fn not_here(message: &str) -> Fault {
     fault.error(log)
 }
 
-/// Other values than none conflict with haresources; the original says so in its last checks, so
-/// that is where we do.
+/// Other values than none conflict with haresources, which is looked at later ([`super::examine`]).
 pub(super) fn autojoin(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    reader.draft.autojoin = match word.text.to_ascii_lowercase().as_str() {
-        "none" => false,
-        "any" | "other" => true,
-        _ => {
-            let text = word.text;
-            return Err(Fault::new(format!("`{text}` is no way to join"), "expected none")
-                .error(format!("Invalid autojoin directive [{text}]")));
-        }
-    };
+    let ways = [("none", AutoJoin::None), ("other", AutoJoin::Other), ("any", AutoJoin::Any)];
+    let way = ways.iter().find(|(name, _)| name.eq_ignore_ascii_case(word.text));
+    let (_, way) = way.ok_or_else(|| {
+        let text = word.text;
+        Fault::new(format!("`{text}` is no way to join"), "expected none, other or any")
+            .error(format!("Invalid autojoin directive [{text}]"))
+    })?;
+    reader.draft.settings.auto_join = *way;
     Ok(())
 }
 
@@ -521,42 +517,6 @@ pub(super) fn stonith_host(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         1 => Err(Fault::new("the device's type is missing", HELP).error("No Stonith type given")),
         _ => Ok(()),
     }
-}
-
-/// `respawn` and `failfast`.
-pub(super) fn client(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    const HELP: &str = "expected a user, a program with its full path, and its arguments";
-    let mut words = word.text.split_whitespace();
-    if words.next().is_none() {
-        return Err(
-            Fault::new("the user is missing", HELP).error("Invalid uid [] specified for client child")
-        );
-    }
-    let program = words.next().unwrap_or("");
-    if program.starts_with('/') {
-        return Ok(());
-    }
-    let fault = Fault::new(format!("`{program}` is not a full path"), HELP);
-    Err(fault.error(format!("Client child command [{program}] is not full pathname")))
-}
-
-pub(super) fn apiauth(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    let mut words = word.text.split_whitespace();
-    let named = words.next().is_some();
-    let lists = words.clone().count();
-    let right = words.all(|word| {
-        ["uid=", "gid="].iter().any(|key| word.strip_prefix(key).is_some_and(|list| !list.is_empty()))
-    });
-    if named && lists > 0 && right {
-        return Ok(());
-    }
-    let help = "expected a client name, then uid=LIST or gid=LIST or both";
-    Err(Fault::new("this is no rule for a client", help)
-        .error(format!("Invalid apiauth directive [{}]", word.text))
-        .line(LogLevel::Info, "Syntax: apiauth client [uid=uidlist] [gid=gidlist]")
-        .line(LogLevel::Info, "Where uidlist is a comma-separated list of uids,")
-        .line(LogLevel::Info, "and gidlist is a comma-separated list of gids")
-        .line(LogLevel::Info, "One or the other must be specified."))
 }
 
 /// For directives whose argument is not looked at.

@@ -143,17 +143,9 @@ impl Checker<'_> {
 
     fn nodes(&mut self, report: &HaCfReport) {
         let place = place_of(report, "node");
-        match report.settings.nodes.len() {
-            0 | 2 => {}
-            1 => {
-                let message = "there is only one node: nobody can take over".to_owned();
-                self.add(Severity::Warning, HA_CF, place, message, "name both nodes");
-            }
-            count => {
-                let message = format!("there are {count} nodes, but haresources works for exactly two");
-                let help = "with more, several nodes take what a dead one had";
-                self.add(Severity::Warning, HA_CF, place, message, help);
-            }
+        if report.settings.nodes.len() == 1 {
+            let message = "there is only one node: nobody can take over".to_owned();
+            self.add(Severity::Warning, HA_CF, place, message, "name both nodes");
         }
     }
 

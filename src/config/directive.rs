@@ -4,6 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
+use super::clients;
 use super::medium;
 
 /// How a directive's arguments are cut (messaging spec 5.1).
@@ -99,8 +100,8 @@ pub const DIRECTIVES: &[Directive] = &[
     row("pacemaker", List, Some("false"), true, NO_PACEMAKER, apply::pacemaker,
         "enable Pacemaker resource management"),
     row("autojoin", List, Some("none"), true,
-        Limited("only none: haresources knows exactly two nodes"), apply::autojoin,
-        "set automatic join mode/style"),
+        Limited("with haresources only none; other and any where no resources are managed"),
+        apply::autojoin, "set automatic join mode/style"),
     row("uuidfrom", List, Some("file"), true, Supported, apply::uuidfrom, "set the source for uuid"),
     row("compression", List, Some("zlib"), true, Supported, apply::compression, "set compression module"),
     row("compression_threshold", List, Some("2"), true, Supported, apply::compression_threshold,
@@ -150,9 +151,9 @@ pub const DIRECTIVES: &[Directive] = &[
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
     row("use_apphbd", List, None, false, NotYet, apply::use_apphbd, "be watched by apphbd"),
-    row("respawn", Line, None, false, NotYet, apply::client, "program to run beside the daemon"),
-    row("failfast", Line, None, false, NotYet, apply::client, "the same; reboot when it dies"),
-    row("apiauth", Line, None, false, NotYet, apply::apiauth, "who may use the client API"),
+    row("respawn", Line, None, false, Supported, clients::respawn, "program to run beside the daemon"),
+    row("failfast", Line, None, false, Supported, clients::failfast, "the same; reboot when it dies"),
+    row("apiauth", Line, None, false, Supported, clients::apiauth, "who may use the client API"),
     row("quorum_server", List, None, true, NO_QUORUM, apply::nothing, "host that decides about quorum"),
 
     row("crm_daemon_dir", List, None, false, Refused("it belongs to pacemaker"), apply::nothing,

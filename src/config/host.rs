@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::OnceLock;
+
+use super::settings::Account;
 
 /// A network interface as far as the configuration cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +28,21 @@ pub struct HostFacts {
     pub resolve: fn(&str) -> Option<Ipv4Addr>,
     /// UDP services: port and name, as in `/etc/services`.
     pub udp_services: Vec<(u16, String)>,
+    /// A user by name, for `respawn` and `apiauth`.
+    pub user: fn(&str) -> Option<Account>,
+    /// A group by name, for `apiauth`.
+    pub group: fn(&str) -> Option<u32>,
+    /// Whether there is a program at this path.
+    pub is_executable: fn(&str) -> bool,
+    /// What this binary can run in place of a program that is missing.
+    pub applets: Vec<&'static str>,
+}
+
+static APPLETS: OnceLock<Vec<&'static str>> = OnceLock::new();
+
+/// Says once, at the start of the program, which applets the binary has. Later calls have no effect.
+pub fn announce_applets(names: Vec<&'static str>) {
+    let _ = APPLETS.set(names);
 }
 
 impl HostFacts {
@@ -36,6 +55,10 @@ impl HostFacts {
             interfaces: interfaces(),
             resolve: resolve_ipv4,
             udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
+            user,
+            group,
+            is_executable,
+            applets: APPLETS.get().cloned().unwrap_or_default(),
         }
     }
 
@@ -59,6 +82,19 @@ pub fn resolve_ipv4(host: &str) -> Option<Ipv4Addr> {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     })
+}
+
+fn user(name: &str) -> Option<Account> {
+    let user = nix::unistd::User::from_name(name).ok().flatten()?;
+    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+fn group(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+fn is_executable(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 fn interfaces() -> BTreeMap<String, Interface> {

@@ -12,6 +12,7 @@
 mod apply;
 pub mod authkeys;
 pub mod check;
+mod clients;
 pub mod diagnostic;
 pub mod directive;
 pub mod ha_cf;
@@ -36,8 +37,9 @@ use self::source::{cited_path, logged_path, push_limited, read_file, ReadError, 
 use crate::types::{AuthKeys, LogLevel, NodeName};
 
 pub use self::apply::NODES_MAX;
+pub use self::clients::CLIENTS_MAX;
 pub use self::medium::MEDIA_MAX;
-pub use self::value::syslog_facility;
+pub use self::value::{boolean, milliseconds, syslog_facility};
 
 /// A line for the log, without date and process.
 pub type LogLine = (LogLevel, String);
@@ -262,7 +264,10 @@ pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Exam
 
     if let Some(report) = &ha_cf {
         log.extend(&report.checks_log);
-        if report.checks_failed {
+        let conflicts = with_resources
+            && !report.lines_failed
+            && refuse_joining(directory, report, &mut log, &mut diagnostics);
+        if report.checks_failed || conflicts {
             log.stop(None);
         }
     }
@@ -324,10 +329,56 @@ fn examine_resources(
     if report.failed && !unknown_found {
         log.push(LogLevel::Error, format!("Cannot use every line of {logged}"));
     }
-    if report.failed || unknown_found {
+    let too_many = refuse_third_node(ha_cf, &report, directory, log, diagnostics);
+    if report.failed || unknown_found || too_many {
         log.stop(None);
     }
     (Some(source), Some(report))
+}
+
+/// `autojoin` and haresources do not go together. `true` when that stops the start.
+fn refuse_joining(
+    directory: &Path,
+    report: &HaCfReport,
+    log: &mut Log,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> bool {
+    if report.settings.auto_join == settings::AutoJoin::None {
+        return false;
+    }
+    log.push(LogLevel::Error, "R1 style resource management conflicts with  autojoin set");
+    log.push(LogLevel::Error, "You need either unset autojoin or enable crm");
+    let place = report.given.get("autojoin").cloned().unwrap_or_else(Place::file);
+    let message = "nodes cannot join by themselves: haresources knows exactly two nodes".to_owned();
+    let help = "take the line out and name both nodes, or start without resources (heartbeat -M)".to_owned();
+    let path = cited_path(directory, HA_CF);
+    push_limited(diagnostics, Diagnostic::new(Severity::Error, &path, place, message, help));
+    true
+}
+
+/// The original starts with three nodes and groups, and every survivor of a death then takes what the
+/// dead node had. Ours does not start. `true` when that is so.
+fn refuse_third_node(
+    ha_cf: Option<&HaCfReport>,
+    resources: &HaResourcesReport,
+    directory: &Path,
+    log: &mut Log,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> bool {
+    let Some(report) = ha_cf.filter(|_| !resources.resources.groups.is_empty()) else {
+        return false;
+    };
+    let nodes = report.settings.nodes.len();
+    if nodes <= 2 {
+        return false;
+    }
+    let message = format!("there are {nodes} nodes, but haresources works for exactly two");
+    log.push(LogLevel::Error, format!("{message}: with more, several nodes take what a dead one had"));
+    let place = report.given.get("node").cloned().unwrap_or_else(Place::file);
+    let help = "name the two nodes of haresources only, or take all groups out of haresources".to_owned();
+    let path = cited_path(directory, HA_CF);
+    push_limited(diagnostics, Diagnostic::new(Severity::Error, &path, place, message, help));
+    true
 }
 
 /// This node's name: the first line of `nodeinfo` or `uname -n`, in lower case (messaging spec 5.4).

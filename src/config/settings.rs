@@ -78,6 +78,53 @@ pub enum Compression {
     Bzip2,
 }
 
+/// A program to run beside the daemon (messaging spec 7.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Program and arguments as written; what the log names it by.
+    pub command: String,
+    /// The user's name.
+    pub user: String,
+    /// As whom it runs.
+    pub account: Account,
+    /// `failfast`: the machine is rebooted when it dies.
+    pub fail_fast: bool,
+    /// There is no such program, and this applet of ours runs in its place.
+    pub built_in: Option<&'static str>,
+}
+
+/// A user of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User.
+    pub uid: u32,
+    /// The user's first group.
+    pub gid: u32,
+}
+
+/// One `apiauth` line: who may sign on under a name. Either list is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApiAuth {
+    /// The client's name, `anon` for casual ones, `default` for names without a line.
+    pub client: String,
+    /// Users.
+    pub uids: Vec<u32>,
+    /// Groups; compared with the client's effective group only.
+    pub gids: Vec<u32>,
+}
+
+/// `autojoin`: which nodes may become members without being named (messaging spec 3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoJoin {
+    /// None.
+    #[default]
+    None,
+    /// Others; this node must be named.
+    Other,
+    /// Others and this one.
+    Any,
+}
+
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
@@ -110,6 +157,8 @@ pub struct HaCf {
     pub cluster: String,
     /// `node`, lower-cased, in file order, without repetition.
     pub nodes: Vec<NodeName>,
+    /// `autojoin`
+    pub auto_join: AutoJoin,
     /// `keepalive`, > 0.
     pub keepalive_ms: u64,
     /// `deadtime`, > 2 x keepalive.
@@ -154,6 +203,10 @@ pub struct HaCf {
     pub log: LogConfig,
     /// `env NAME=value`, exported to scripts as `HA_NAME`.
     pub environment: Vec<(String, String)>,
+    /// `respawn` and `failfast`, in file order.
+    pub clients: Vec<Client>,
+    /// `apiauth`, then the original's own rules for names without one.
+    pub api_auth: Vec<ApiAuth>,
     /// Every recorded directive with its value as typed, defaults included, in the order in which
     /// the original exports them; what `hbparameter` answers and scripts see as `HA_<name>`.
     pub recorded: Vec<(String, String)>,

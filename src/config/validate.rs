@@ -2,11 +2,12 @@
 //! the original's order, since their log lines come in that order.
 
 use super::apply::{enable_logd, Word, LOGD_DISABLED};
+use super::clients::add_default_api_auth;
 use super::diagnostic::{Place, Severity};
 use super::directive::DIRECTIVES;
 use super::ha_cf::Reader;
-use super::settings::AutoFailback;
-use crate::types::LogLevel;
+use super::settings::{AutoFailback, AutoJoin};
+use crate::types::{LogLevel, NodeName};
 
 /// Port of heartbeats when `/etc/services` has no `ha-cluster` (messaging spec 5.2).
 pub(super) const UDP_PORT_DEFAULT: u16 = 694;
@@ -24,7 +25,7 @@ pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     check_times(reader);
     check_failback(reader);
     check_log(reader);
-    check_autojoin(reader);
+    add_default_api_auth(reader);
     record_derived(reader);
 }
 
@@ -64,6 +65,13 @@ fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
     }
     if reader.draft.settings.nodes.iter().any(|node| node.as_str() == node_name) {
         return;
+    }
+    if reader.draft.settings.auto_join == AutoJoin::Any {
+        if let Some(node) = NodeName::new(node_name) {
+            reader.log(LogLevel::Notice, format!("Current node [{node}] added to configuration."));
+            reader.draft.settings.nodes.push(node);
+            return;
+        }
     }
     reader.log(LogLevel::Error, format!("Current node [{node_name}] not in configuration!"));
     reader.log(
@@ -176,17 +184,6 @@ fn check_log(reader: &mut Reader<'_>) {
 fn fall_back_to_syslog(reader: &mut Reader<'_>) {
     reader.draft.settings.log.facility = Some(3);
     reader.draft.settings.log.facility_name = Some("daemon".to_owned());
-}
-
-fn check_autojoin(reader: &mut Reader<'_>) {
-    if !reader.draft.autojoin {
-        return;
-    }
-    reader.log(LogLevel::Error, "R1 style resource management conflicts with  autojoin set");
-    reader.log(LogLevel::Error, "You need either unset autojoin or enable crm");
-    let place = place_of(reader, "autojoin");
-    let message = "nodes cannot join by themselves: haresources knows exactly two nodes".to_owned();
-    reader.remark(Severity::Error, place, message, "take the line out and name both nodes".into());
 }
 
 /// Values the original works out and exports like those that were typed (messaging spec 5.2).

@@ -14,7 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::cluster::event::{Job, JobId, JobOutcome};
-use crate::types::{NodeName, ResourceSet};
+use crate::sys::time::unix_time_s;
+use crate::types::{NodeName, ResourceSet, DONE_VARIABLE};
 use crate::wire::message::{Field, Message, Value};
 
 /// Longest report line read; the rest of a longer one is dropped with it.
@@ -45,13 +46,21 @@ pub enum ChildEvent {
     HookDone,
 }
 
+/// A script of `rc.d` that waits for its turn.
+struct Hook {
+    kind: String,
+    variables: Vec<(String, String)>,
+}
+
 /// Starts children and hears from them.
 pub struct Children {
     /// Variables every child gets; nothing else is passed on.
     environment: Vec<(String, String)>,
     sender: mpsc::UnboundedSender<ChildEvent>,
     receiver: mpsc::UnboundedReceiver<ChildEvent>,
-    hooks: VecDeque<(String, Vec<(String, String)>)>,
+    hooks: VecDeque<Hook>,
+    /// How the folder of settings is shown to scripts.
+    shown_etc_dir: String,
     hook_runs: bool,
     jobs: usize,
 }
@@ -60,7 +69,17 @@ impl Children {
     /// With the environment of all children.
     pub fn new(environment: Vec<(String, String)>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { environment, sender, receiver, hooks: VecDeque::new(), hook_runs: false, jobs: 0 }
+        let etc_dir = environment.iter().rev().find(|(name, _)| name == "HA_DIR");
+        let shown_etc_dir = etc_dir.map(|(_, path)| path.clone()).unwrap_or_default();
+        Self {
+            environment,
+            sender,
+            receiver,
+            hooks: VecDeque::new(),
+            shown_etc_dir,
+            hook_runs: false,
+            jobs: 0,
+        }
     }
 
     /// No job and no script runs or waits.
@@ -80,40 +99,39 @@ impl Children {
     }
 
     /// Queues a script for a message: one at a time, and none while a job runs (resources spec
-    /// 2.9). `local_status` is this node's. `false`: too many are waiting, this one was dropped.
-    pub fn hook(&mut self, kind: &str, message: &Message, local_status: &str) -> bool {
+    /// 2.9). `signature` is the text of the message's `auth`. `false`: too many are waiting, this one
+    /// was dropped.
+    pub fn hook(&mut self, kind: &str, message: &Message, signature: Option<String>) -> bool {
         if self.hooks.len() >= HOOKS_MAX {
             return false;
         }
-        // It is started by `next`: a job of the same decision comes first.
         let mut variables = hook_variables(message);
-        variables.push(("HA_OSTATUS".to_owned(), local_status.to_owned()));
-        self.hooks.push_back((kind.to_owned(), variables));
+        variables.extend(signature.map(|text| ("HA_auth".to_owned(), text)));
+        variables.extend(done_already(kind, message));
+        self.hooks.push_back(Hook { kind: kind.to_owned(), variables });
         true
     }
 
-    /// The next news; starts a waiting script. Cancel-safe.
-    pub async fn next(&mut self) -> ChildEvent {
-        self.next_hook();
-        let event = self.receiver.recv().await.unwrap_or(ChildEvent::HookDone);
-        match event {
-            ChildEvent::Done { .. } => self.jobs = self.jobs.saturating_sub(1),
-            ChildEvent::HookDone => self.hook_runs = false,
-            ChildEvent::Report { .. } => {}
-        }
-        event
+    /// A script waits and nothing else runs: [`Children::start_hook`] is due.
+    pub fn is_hook_due(&self) -> bool {
+        !self.hook_runs && self.jobs == 0 && !self.hooks.is_empty()
     }
 
-    fn next_hook(&mut self) {
-        if self.hook_runs || self.jobs > 0 {
-            return;
-        }
-        let Some((kind, variables)) = self.hooks.pop_front() else {
+    /// Starts the next waiting script, if any. `local_status` is this node's, now.
+    pub fn start_hook(&mut self, local_status: &str) {
+        let Some(Hook { kind, variables }) = self.hooks.pop_front() else {
             return;
         };
         self.hook_runs = true;
         let mut command = applet("harc", &[&kind], &self.environment);
-        command.envs(variables).stdout(Stdio::null());
+        let etc_dir = &self.shown_etc_dir;
+        // The original's folder ends in a slash, and so do the paths that scripts and log show.
+        command.env("HA_DIR", format!("{etc_dir}/")).env("HA_RESOURCEDIR", format!("{etc_dir}//resource.d"));
+        let functions = self.environment.iter().rev().find(|(name, _)| name == "HA_FUNCS");
+        if functions.is_some_and(|(_, path)| *path == format!("{etc_dir}/shellfuncs")) {
+            command.env("HA_FUNCS", format!("{etc_dir}//shellfuncs"));
+        }
+        command.env("HA_OSTATUS", local_status).envs(variables).stdout(Stdio::null());
         let sender = self.sender.clone();
         tokio::spawn(async move {
             if let Ok(mut child) = command.spawn() {
@@ -121,6 +139,17 @@ impl Children {
             }
             let _ = sender.send(ChildEvent::HookDone);
         });
+    }
+
+    /// The next news. Cancel-safe.
+    pub async fn next(&mut self) -> ChildEvent {
+        let event = self.receiver.recv().await.unwrap_or(ChildEvent::HookDone);
+        match event {
+            ChildEvent::Done { .. } => self.jobs = self.jobs.saturating_sub(1),
+            ChildEvent::HookDone => self.hook_runs = false,
+            ChildEvent::Report { .. } => {}
+        }
+        event
     }
 }
 
@@ -132,6 +161,8 @@ fn hook_variables(message: &Message) -> Vec<(String, String)> {
         .fields()
         .iter()
         .filter(|Field { name, .. }| !name.is_empty() && plain(name))
+        // What nodes of ours tell each other in a status is no part of the scripts' interface.
+        .filter(|Field { name, .. }| message.kind() != "status" || !name.starts_with("ha"))
         .filter_map(|Field { name, value }| match value {
             Value::Text(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
@@ -142,6 +173,34 @@ fn hook_variables(message: &Message) -> Vec<(String, String)> {
         })
         .take(HOOK_FIELDS_MAX)
         .collect()
+}
+
+/// What the daemon has done itself by the time the script runs, and what the original's script of that
+/// name is there to start: whatever the script calls for it must do nothing. Programs of ours see the
+/// variable; a request in the original's way goes nowhere.
+fn done_already(kind: &str, message: &Message) -> Vec<(String, String)> {
+    let ping = message.text("info").is_some_and(|info| info.contains("ping"));
+    let mut variables = Vec::new();
+    if kind == "hb_takeover" || (kind == "status" && message.text("st") == Some("dead") && !ping) {
+        variables.push((DONE_VARIABLE.to_owned(), "yes".to_owned()));
+    }
+    if kind == "hb_takeover" {
+        variables.push(("HA_FIFO".to_owned(), "/dev/null".to_owned()));
+    }
+    variables
+}
+
+/// What scripts of a takeover find of the message that caused it (resources spec 5.6).
+fn cause_variables(cause: &NodeName) -> [(&'static str, String); 6] {
+    [
+        ("HA_t", "status".to_owned()),
+        ("HA_seq", "1".to_owned()),
+        ("HA_ts", format!("{:x}", unix_time_s())),
+        ("HA_src", cause.to_string()),
+        ("HA_st", "dead".to_owned()),
+        // Nothing is taken over before this node is active.
+        ("HA_OSTATUS", "active".to_owned()),
+    ]
 }
 
 async fn run_job(
@@ -161,6 +220,7 @@ async fn run_job(
         tries += 1;
         let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
         command.args(cause.map(NodeName::as_str)).stdout(Stdio::piped());
+        command.envs(cause.map(cause_variables).into_iter().flatten());
         if let Ok(mut child) = command.spawn() {
             if let Some(outcome) = follow(&mut child, sender).await {
                 // The word is said; the process itself is reaped when it ends.

@@ -4,18 +4,19 @@
 //! nothing but news.
 
 use std::io;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::handoff::HandoffError;
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
 use crate::config::Configuration;
-use crate::ipc::requests::{CommandRequest, Parameters};
-use crate::ipc::server::{ClientEvent, ClientId, Demand, Server};
-use crate::log::Logger;
+use crate::ipc::requests::Parameters;
+use crate::ipc::server::{ClientId, Server};
+use crate::log::{Logger, RateLimit};
 use crate::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
 use crate::sys::time::{monotonic_ms, unix_time_s};
 use crate::types::{AuthKeys, Generation, LogLevel, NodeName, ResourceSet, Uuid};
@@ -24,13 +25,17 @@ use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
 use super::children::{ChildEvent, Children};
+use super::clients;
 use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
+use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::reload::{Change, Found, Reload};
+use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
@@ -40,14 +45,17 @@ use successor::Successor;
 
 pub use successor::End;
 
-/// Requests of clients that may wait for the cluster's answer.
-const REQUESTS_MAX: usize = 64;
+/// Lines about refused messages of clients within [`REFUSAL_WINDOW_MS`].
+const REFUSAL_LINES: u32 = 5;
+const REFUSAL_WINDOW_MS: u64 = 10_000;
 /// Packets read in one go before timers are looked at: a flood must not keep our own beat back.
 const PENDING_MAX: usize = 1000;
 /// So much later than it should be a loop counts as paused, milliseconds.
 const LATE_MS: u64 = 5;
 /// The `debug` level that shows packets and timers.
 const DEBUG_PACKETS: u8 = 4;
+/// Longest wait at the end for the lists of nodes to be on disk.
+const HOST_CACHE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often the load average is read for the `ld` field, milliseconds.
 const LOAD_EVERY_MS: u64 = 1000;
 
@@ -65,6 +73,8 @@ pub struct Plan {
     pub uuid: Uuid,
     /// `false` with `-M`.
     pub manage_resources: bool,
+    /// Who may join, and who is known from earlier.
+    pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
     /// What the program before this one in this process knew; `resume` then has no effect.
@@ -90,7 +100,13 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
         }
-        Ok(driver.end(reason))
+        if reason == ExitReason::Stopped {
+            // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
+            let _ = std::fs::remove_file(&driver.fifo_path);
+        }
+        let end = driver.end(reason);
+        driver.host_cache.finish(HOST_CACHE_PATIENCE);
+        Ok(end)
     })
 }
 
@@ -139,18 +155,22 @@ impl Signals {
     }
 }
 
-struct Driver {
-    cluster: Cluster,
+pub(super) struct Driver {
+    pub(super) cluster: Cluster,
     media: MediaSet,
-    server: Server,
+    pub(super) server: Server,
+    fifo: Fifo,
+    fifo_path: PathBuf,
     children: Children,
-    groups: Groups,
-    parameters: Parameters,
-    keys: AuthKeys,
-    format: WireFormat,
-    bad_packets: BadPackets,
+    pub(super) respawn: Respawn,
+    pub(super) groups: Groups,
+    host_cache: HostCache,
+    pub(super) parameters: Parameters,
+    pub(super) keys: AuthKeys,
+    pub(super) format: WireFormat,
+    pub(super) bad_packets: BadPackets,
     copies: Copies,
-    local: NodeName,
+    pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
@@ -158,12 +178,13 @@ struct Driver {
     successor: Successor,
     generation: Generation,
     peer_was_away: bool,
-    logger: Logger,
+    pub(super) logger: Logger,
     foreground: bool,
     debug_level: u8,
-    requests: Vec<(RequestId, ClientId)>,
-    last_request: u64,
-    clients_paused: bool,
+    pub(super) requests: Vec<(RequestId, ClientId)>,
+    pub(super) last_request: u64,
+    /// Lines about what clients wanted and did not get.
+    pub(super) refusals: RateLimit,
     load_due_ms: u64,
     exit: Option<ExitReason>,
 }
@@ -176,6 +197,10 @@ impl Driver {
             MediaSet::open(&ha_cf.media, ha_cf.udp_port, monotonic_ms()).map_err(io::Error::other)?;
         logger.log_all(media.take_events());
         let server = Server::bind(&plan.layout.register_socket())?;
+        let fifo_path = plan.layout.fifo();
+        let (fifo, lines) = Fifo::create(&fifo_path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
+        logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = make_cluster(&plan).map_err(io::Error::other)?;
         let mut groups = Groups::new(resources, &plan.local);
@@ -186,8 +211,12 @@ impl Driver {
         cluster.handle(now(), digest);
         Ok(Self {
             media,
+            respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
+            fifo,
+            fifo_path,
             children: Children::new(environment),
             groups,
+            host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
             keys: plan.configuration.auth_keys.clone(),
@@ -208,7 +237,7 @@ impl Driver {
             logger,
             requests: Vec::new(),
             last_request: 0,
-            clients_paused: false,
+            refusals: RateLimit::new(REFUSAL_LINES, REFUSAL_WINDOW_MS),
             load_due_ms: 0,
             exit: None,
         })
@@ -222,7 +251,7 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         loop {
-            if let Some(reason) = self.exit {
+            if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
             }
             let due = self.cluster.next_timeout_ms().unwrap_or(u64::MAX).min(self.load_due_ms);
@@ -231,6 +260,10 @@ impl Driver {
                 self.logger.log(LogLevel::Critical, &format!("cannot set the timer: {error}"));
                 return ExitReason::Restart;
             }
+            if self.children.is_hook_due() {
+                let status = self.local_status();
+                self.children.start_hook(&status);
+            }
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
@@ -238,6 +271,8 @@ impl Driver {
                 event = self.children.next() => self.child(event),
                 found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => self.client(event),
+                event = self.respawn.next() => self.program(&event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -264,6 +299,9 @@ impl Driver {
             self.refresh_load();
         }
         self.media.maintain(now_ms);
+        if self.cluster.communication_up() {
+            self.respawn.begin();
+        }
         if self.cluster.next_timeout_ms().is_some_and(|due| now_ms >= due) {
             self.feed(Input::Tick);
         }
@@ -349,41 +387,28 @@ impl Driver {
         }
     }
 
-    fn client(&mut self, event: ClientEvent) {
-        let (client, message) = match event {
-            ClientEvent::Request { client, message } => (client, message),
-            ClientEvent::Gone { client, .. } => {
-                // What it asked for goes on; nobody waits for the answer any more.
-                self.requests.retain(|(_, waiting)| *waiting != client);
-                return;
-            }
-        };
-        let mut view = self.cluster.view(now());
-        self.groups.add_to(&mut view);
-        self.bad_packets.add_to(&mut view);
-        match self.server.handle(client, &message, &view, &self.parameters) {
-            Some(Demand::Command(request)) => self.command_of_client(client, request),
-            Some(Demand::ClusterMessage(message)) if !self.clients_paused => {
-                self.feed(Input::LocalMessage(message))
-            }
-            // Named clients are refused at signon in this release, so no other demand can come.
-            Some(_) | None => {}
+    fn script(&mut self, event: FifoEvent) {
+        match event {
+            FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
+            FifoEvent::Lines(lines) => self.logger.log_all(lines),
         }
     }
 
-    fn command_of_client(&mut self, client: ClientId, request: CommandRequest) {
-        if self.requests.len() >= REQUESTS_MAX {
-            self.server.finish_command(client, Err("too many requests are waiting; nothing was changed"));
-            return;
+    /// News of a program beside the daemon.
+    fn program(&mut self, event: &RespawnEvent) {
+        if self.respawn.handle(event) == Consequence::Reboot {
+            self.exit = Some(ExitReason::StopFailed);
         }
-        self.last_request += 1;
-        let id = RequestId(self.last_request);
-        self.requests.push((id, client));
-        let command = match request {
-            CommandRequest::Standby(set) => Command::Standby(set),
-            CommandRequest::Takeover(set) => Command::Takeover(set),
-        };
-        self.feed(Input::Command { request: id, command });
+    }
+
+    /// Whether the daemon may end now: the programs beside it have ended, or nobody waits for them.
+    fn may_leave(&mut self, reason: ExitReason) -> bool {
+        match reason {
+            ExitReason::StopFailed => return true,
+            ExitReason::Stopped => self.respawn.stop(STOP_PATIENCE),
+            ExitReason::Restart | ExitReason::QuickRestart(_) => self.respawn.stop(RESTART_PATIENCE),
+        }
+        self.respawn.is_stopped()
     }
 
     fn command_of_ours(&mut self, command: Command) {
@@ -393,7 +418,7 @@ impl Driver {
 
     // ---- outputs -------------------------------------------------------------------------
 
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         let frequent =
             matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
         self.debug(frequent, || format!("in: {input}"));
@@ -420,10 +445,11 @@ impl Driver {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
             Output::Hook { kind, message } => self.hook(&kind, &message),
-            Output::Deliver { message, unchanged } => self.server.deliver(&message, unchanged),
+            Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
-            Output::ClientsPaused(paused) => self.clients_paused = paused,
+            Output::ClientsPaused(paused) => self.server.set_paused(paused),
+            Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
                 if let Some((level, text)) = self.watchdog.feed() {
@@ -435,15 +461,22 @@ impl Driver {
     }
 
     fn hook(&mut self, kind: &str, message: &Message) {
-        let view = self.cluster.view(now());
-        let local = view.nodes.iter().find(|node| node.name == view.local);
-        let status = local.map_or("", |node| node.status.as_str());
-        if !self.children.hook(kind, message, status) {
+        // Only what was on the network is signed.
+        let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
+        if !self.children.hook(kind, message, signature) {
             self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
         }
     }
 
+    fn local_status(&self) -> String {
+        let view = self.cluster.view(now());
+        let local = view.nodes.into_iter().find(|node| node.name == view.local);
+        local.map(|node| node.status).unwrap_or_default()
+    }
+
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
+        // A key that the file no longer has cannot be used, whoever else still does.
+        let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
@@ -475,7 +508,7 @@ fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
     watchdog
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { monotonic_ms: monotonic_ms(), wall_s: u64::try_from(unix_time_s()).unwrap_or(1) }
 }
 
@@ -502,7 +535,9 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        manage_resources: plan.manage_resources,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
@@ -511,7 +546,6 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
 }
 
 fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
-    let haclient = nix::unistd::Group::from_name("haclient").ok().flatten().map(|group| group.gid.as_raw());
     Parameters {
         recorded: ha_cf.recorded.clone(),
         dead_time_ms: ha_cf.dead_time_ms,
@@ -519,9 +553,9 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         version_text: LEGACY_VERSION.to_owned(),
         log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
         pid: std::process::id(),
-        api_auth: crate::ipc::requests::default_api_auth(haclient),
+        api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),
-        ask_peers: false,
+        ask_peers: true,
     }
 }
 

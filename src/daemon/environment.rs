@@ -1,13 +1,12 @@
 //! The environment of resource scripts and hooks (resources spec 5.3).
 
-use crate::config::settings::{AutoFailback, HaCf};
+use std::ffi::OsString;
+
+use crate::config::settings::{AutoFailback, Compression, HaCf};
 use crate::types::NodeName;
 
 use super::layout::Layout;
 
-/// Variables of this process that are passed on: a script finds programs and its language as
-/// before, and nothing else leaks in.
-const PASSED_ON: &[&str] = &["PATH", "HOME", "TERM", "TZ", "HA_ROOT", "HA_STOPRETRYMAX", "OCF_ROOT"];
 /// Where scripts of this kind expect programs when the daemon was started without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -15,14 +14,16 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub fn child_environment(ha_cf: &HaCf, local: &NodeName, layout: &Layout) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> =
         vec![("PATH".into(), DEFAULT_PATH.into()), ("OCF_ROOT".into(), "/usr/lib/ocf".into())];
-    for name in PASSED_ON {
-        if let Ok(value) = std::env::var(name) {
-            variables.push(((*name).into(), value));
-        }
-    }
+    // Everything this process was started with, as the original does.
+    let text = |words: (OsString, OsString)| Some((words.0.into_string().ok()?, words.1.into_string().ok()?));
+    variables.extend(std::env::vars_os().filter_map(text));
     for (name, value) in &ha_cf.recorded {
         variables.push((format!("HA_{name}"), value.clone()));
     }
+    let compression = match ha_cf.compression {
+        Compression::Zlib => "zlib",
+        Compression::Bzip2 => "bz2",
+    };
     let nothing = || "/dev/null".to_owned();
     let log = &ha_cf.log;
     let only_syslog = log.facility.is_some();
@@ -32,9 +33,9 @@ pub fn child_environment(ha_cf: &HaCf, local: &NodeName, layout: &Layout) -> Vec
     let fixed = [
         ("HA_CURHOST", Some(local.to_string())),
         ("HA_DIR", Some(layout.etc_dir.display().to_string())),
-        ("HA_FUNCS", Some(layout.etc_dir.join("shellfuncs").display().to_string())),
-        ("HA_RESOURCEDIR", Some(layout.resource_scripts().display().to_string())),
-        ("HA_RSCTMP", Some(layout.resource_scratch().display().to_string())),
+        ("HA_FUNCS", Some(super::script_files::functions(layout).display().to_string())),
+        ("HA_NOARCHBIN", Some(layout.programs().display().to_string())),
+        ("HA_COMPRESSION", Some(compression.to_owned())),
         ("HA_DATEFMT", Some("%Y/%m/%d_%T\t".to_owned())),
         ("HA_LOGFILE", log_file.or_else(|| only_syslog.then(nothing))),
         ("HA_DEBUGLOG", debug_file.or_else(|| only_syslog.then(nothing))),

@@ -184,7 +184,7 @@ impl GlibcRandom {
 
 /// Replaces a file so that after a crash either the old or the new content is there, and the new
 /// one once this has returned: temporary file, fsync, rename, fsync of the folder.
-fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);

@@ -75,6 +75,11 @@ impl Layout {
         self.var_lib_dir.join("fifo")
     }
 
+    /// Links to this program under the names that scripts call.
+    pub fn programs(&self) -> PathBuf {
+        self.var_lib_dir.join("programs")
+    }
+
     /// The generation number.
     pub fn generation_file(&self) -> PathBuf {
         self.var_lib_dir.join("hb_generation")
@@ -83,6 +88,11 @@ impl Layout {
     /// This node's identity.
     pub fn uuid_file(&self) -> PathBuf {
         self.var_lib_dir.join("hb_uuid")
+    }
+
+    /// Nodes and what is known of them.
+    pub fn host_cache(&self) -> PathBuf {
+        self.var_lib_dir.join("hostcache")
     }
 
     /// Deleted nodes.

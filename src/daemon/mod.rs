@@ -2,17 +2,23 @@
 
 pub mod alarm;
 pub mod children;
+mod clients;
 pub mod command_line;
 pub mod copies;
 pub mod driver;
 pub mod environment;
+pub mod fifo;
 pub mod groups;
+pub mod host_cache;
 pub mod identity;
 pub mod layout;
 pub mod logd;
 pub mod packets;
 pub mod process;
+pub mod propagate;
 pub mod reload;
+pub mod respawn;
+pub mod script_files;
 pub mod start;
 pub mod upgrade;
 pub mod watchdog;

@@ -52,10 +52,10 @@ pub struct Found {
 /// Remembers the files' times and looks at them on request.
 pub struct Reload {
     directory: PathBuf,
+    with_resources: bool,
     settings_file: PathBuf,
     keys_file: PathBuf,
     program: Program,
-    manage_resources: bool,
     seen: Times,
     sender: mpsc::UnboundedSender<(Times, Found)>,
     receiver: mpsc::UnboundedReceiver<(Times, Found)>,
@@ -69,17 +69,18 @@ struct Times {
 }
 
 impl Reload {
-    /// Takes the present times as known. `program` is the file that runs.
-    pub fn new(layout: &Layout, program: Program, manage_resources: bool) -> Self {
+    /// Takes the present times as known. `program` is the file that runs; `with_resources` is `false`
+    /// with `-M`: haresources is then not looked at.
+    pub fn new(layout: &Layout, program: Program, with_resources: bool) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (settings_file, keys_file) = (layout.ha_cf(), layout.authkeys());
         let seen = times(&settings_file, &keys_file);
         Self {
             directory: layout.etc_dir.clone(),
+            with_resources,
             settings_file,
             keys_file,
             program,
-            manage_resources,
             seen,
             sender,
             receiver,
@@ -94,15 +95,16 @@ impl Reload {
             return;
         }
         let (directory, seen, sender) = (self.directory.clone(), self.seen, self.sender.clone());
+        let with_resources = self.with_resources;
         let (settings_file, keys_file) = (self.settings_file.clone(), self.keys_file.clone());
-        let (program, manage_resources) = (self.program.clone(), self.manage_resources);
+        let program = self.program.clone();
         let work = move || {
             crate::sys::sched::drop_realtime();
             let found = times(&settings_file, &keys_file);
-            let change = examine(&directory, seen, found);
+            let change = examine(&directory, with_resources, seen, found);
             let program = match change {
                 Change::Broken(_) => NewProgram::Same,
-                _ => examine_program(&program, &directory, manage_resources),
+                _ => examine_program(&program, &directory, with_resources),
             };
             let _ = sender.send((found, Found { change, program }));
         };
@@ -128,11 +130,11 @@ impl Reload {
     }
 }
 
-fn examine_program(program: &Program, directory: &std::path::Path, manage_resources: bool) -> NewProgram {
+fn examine_program(program: &Program, directory: &std::path::Path, with_resources: bool) -> NewProgram {
     let Some(path) = program.replaced() else {
         return NewProgram::Same;
     };
-    let checked = manage_resources.then_some(directory);
+    let checked = with_resources.then_some(directory);
     match try_out(&path, checked) {
         Ok(version) => NewProgram::Good { path, version },
         Err(text) => NewProgram::Bad(text),
@@ -144,11 +146,12 @@ fn times(settings_file: &std::path::Path, keys_file: &std::path::Path) -> Times 
     Times { settings: modified(settings_file), keys: modified(keys_file) }
 }
 
-fn examine(directory: &std::path::Path, seen: Times, found: Times) -> Change {
+fn examine(directory: &std::path::Path, with_resources: bool, seen: Times, found: Times) -> Change {
     if seen == found {
         return Change::Nothing;
     }
-    match config::load(directory, &HostFacts::gather()) {
+    let load = if with_resources { config::load } else { config::load_without_resources };
+    match load(directory, &HostFacts::gather()) {
         Err(failure) => Change::Broken(failure.to_string()),
         Ok(_) if seen.settings != found.settings => Change::Settings,
         Ok(loaded) => Change::Keys(loaded.configuration.auth_keys),

@@ -16,6 +16,7 @@ use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
 use super::driver::{self, End, Plan};
+use super::host_cache;
 use super::identity;
 use super::layout::Layout;
 use super::process::{prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState};
@@ -129,6 +130,7 @@ fn detach_and_run(
             return EXIT_NO_PERMISSION;
         }
     }
+    logger.log_all(super::script_files::prepare(layout));
     // A quick restart is detached already and keeps its process number.
     if !options.foreground && options.resume.is_none() {
         match daemonise() {
@@ -173,7 +175,11 @@ fn plan(
     logger: &Logger,
 ) -> Result<Plan, String> {
     let uuid = load_uuid(layout, &loaded, logger)?;
+    let ha_cf = &loaded.configuration.ha_cf;
+    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
+    logger.log_all(lines);
     let mut plan = Plan {
+        membership,
         layout: layout.clone(),
         local: loaded.node.clone(),
         configuration: loaded.configuration.clone(),

@@ -1,16 +1,13 @@
 //! `hb_standby` and `hb_takeover`: usage texts of the original (resources spec 6), but with an
 //! answer: the daemon says whether it will, and a stopped daemon is an error at once.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-
-use nix::fcntl::OFlag;
 
 use super::client::{Client, TIMEOUT_MS};
 use super::codec;
 use super::terminal::Terminal;
+use crate::sys::fifo;
+use crate::types::DONE_VARIABLE;
 use crate::wire::message::Message;
 
 /// Where the original's scripts write (messaging spec 7.1).
@@ -49,6 +46,10 @@ pub fn run(
         }
         return usage(called_as, terminal);
     }
+    // The original's rc.d/hb_takeover calls hb_standby, which the daemon has done by then.
+    if std::env::var(DONE_VARIABLE).is_ok_and(|value| value == "yes") {
+        return 0;
+    }
     match ask(verb, word, socket, fifo) {
         Ok(()) => {
             if verb == Verb::Standby {
@@ -82,7 +83,8 @@ fn ask(verb: Verb, word: &str, socket: &Path, fifo: &Path) -> Result<(), String>
         (Some("OK"), _) => Ok(()),
         (_, Some(reason)) => Err(format!("heartbeat refuses {command} [{word}]: {reason}")),
         // no reason given: an original daemon, which does not know the request
-        (_, None) => write_fifo(fifo, &fifo_message(verb, word)),
+        (_, None) => write_fifo(fifo, &fifo_message(verb, word))
+            .map_err(|why| format!("{why}; no resources were moved")),
     }
 }
 
@@ -96,26 +98,9 @@ fn fifo_message(verb: Verb, word: &str) -> Message {
     }
 }
 
-/// Writes in one piece (shorter than PIPE_BUF) and never waits for a reader.
-fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
-    let fail = |what: &str| Err(format!("{}: {what}; no resources were moved", path.display()));
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-    let mut fifo = match OpenOptions::new().write(true).custom_flags(flags.bits()).open(path) {
-        Ok(fifo) => fifo,
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENXIO) => return fail("no daemon reads it"),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return fail("no permission to write, become root");
-        }
-        Err(error) => return fail(&error.to_string()),
-    };
-    if !fifo.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
-        return fail("is no FIFO");
-    }
+/// Writes in one piece and never waits for a reader. The error says why nothing of use was written.
+pub(super) fn write_fifo(path: &Path, message: &Message) -> Result<(), String> {
     let mut text = codec::encode_api(message);
     text.pop();
-    match fifo.write(&text) {
-        Ok(count) if count == text.len() => Ok(()),
-        Ok(_) => fail("was written in part"),
-        Err(error) => fail(&error.to_string()),
-    }
+    fifo::write_whole(path, &text).map_err(|what| format!("{}: {what}", path.display()))
 }

@@ -6,10 +6,12 @@
 //!              server                                        └──── client ────┘
 //! ```
 
+pub mod attribute;
 pub mod cl_status;
 pub mod client;
 pub mod command;
 pub mod frame;
+pub mod members;
 pub mod requests;
 pub mod server;
 pub mod status;

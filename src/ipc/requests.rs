@@ -22,6 +22,8 @@ const FILTER_BITS: u32 = 0x3f;
 pub const FILTER_KEPT: u32 = 0x01;
 /// The bit for states that did not change.
 pub const FILTER_UNCHANGED: u32 = 0x02;
+/// The bit for requests of other clients.
+pub const FILTER_API_CALL: u32 = 0x10;
 /// The bit for `NS_*` messages.
 pub const FILTER_PROTOCOL: u32 = 0x20;
 
@@ -127,7 +129,7 @@ pub enum Effect {
         /// The client's name there.
         client: String,
     },
-    /// A named client talks to its namesakes: control fields are still missing.
+    /// A named client talks to its namesakes: `client_gen` and control fields are still missing.
     ClusterMessage(Message),
     /// The request is dropped without a reply; the text is for the log.
     Ignored(String),
@@ -326,10 +328,39 @@ fn is_caller(identity: &Identity, request: &Message) -> bool {
     id.is_none_or(|id| id == identity.id)
 }
 
+/// Messages that only a daemon may send: a client that could send them could stop or split the
+/// cluster. The original sends them all.
+const OF_DAEMONS: &[&str] = &[
+    "status",
+    "starting",
+    "resource",
+    "shutdone",
+    "reqnodes",
+    "repnodes",
+    "addnode",
+    "delnode",
+    "setweight",
+    "setsite",
+    "ip-request-resp",
+    "harefuse",
+    "hbapi-clstat",
+    "respond-cstatus",
+    RESPONSE,
+];
+
 /// Anything but a request is a message for the client's namesakes on all nodes.
 fn cluster_message(identity: &Identity, message: &Message) -> Answer {
-    if identity.casual || message.kind().is_empty() {
+    if identity.casual {
         return effect(Effect::Remove("badclient".into()));
+    }
+    let kind = message.kind();
+    if kind.is_empty() {
+        return effect(Effect::Ignored("api_process_request: bad message type".into()));
+    }
+    let answer_of_standby = kind == "ask_resources" && message.text("info") != Some("me");
+    if OF_DAEMONS.contains(&kind) || kind.starts_with("NS_") || answer_of_standby {
+        let kind: String = kind.chars().take(32).collect();
+        return effect(Effect::Ignored(format!("only a daemon may send {kind:?}; the message was dropped")));
     }
     let mut message = message.clone();
     message.set_text("from_id", &identity.id);

@@ -87,14 +87,38 @@ pub enum ClientEvent {
     Gone {
         /// Who.
         client: ClientId,
-        /// Its name, when it is a named client that had signed on: the cluster is told
+        /// Who it was, when it is a named client that had signed on: the cluster is told
         /// (`hbapi-clstat` `leave`).
-        name: Option<String>,
+        member: Option<Member>,
         /// Process, 0 when unknown.
         pid: i32,
-        /// Why, for `info` and the log: `signoff`, `EOF`, or a sentence.
+        /// Why: `signoff`, `EOF`, or a sentence, which is in the log already.
         reason: String,
     },
+}
+
+/// A named client that signed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Which sign-on since the start of the daemon, from 0: tells two lives of one client apart
+    /// (`client_gen`).
+    pub generation: u64,
+}
+
+impl Member {
+    /// What the cluster and the client hear when it joins or leaves, in the original's order of
+    /// fields; `state` is `join` or `leave`.
+    pub fn announcement(&self, state: &str, node: &str, reason: &str) -> Message {
+        Message::new("hbapi-clstat")
+            .with("st", state)
+            .with("from_id", &self.name)
+            .with("to_id", &self.name)
+            .with("src", node)
+            .with("info", reason)
+            .with("client_gen", &self.generation.to_string())
+    }
 }
 
 /// What [`Server::handle`] cannot settle itself.
@@ -102,9 +126,18 @@ pub enum ClientEvent {
 pub enum Demand {
     /// A person's command; answer it with [`Server::finish_command`].
     Command(CommandRequest),
-    /// A named client joined: `hbapi-clstat` `join` is due.
-    Joined(String),
-    /// A named client's message, `from_id` and `to_id` already forced; control fields are due.
+    /// A named client joined: `hbapi-clstat` `join` is due, then [`Server::send`] of its welcome, as
+    /// the original does it in that order.
+    Joined {
+        /// Who.
+        client: ClientId,
+        /// Its name and life.
+        member: Member,
+        /// The reply to its sign-on.
+        welcome: Vec<Message>,
+    },
+    /// A named client's message, `from_id`, `to_id` and `client_gen` already forced; control fields
+    /// are due.
     ClusterMessage(Message),
     /// A peer's client is asked for (`query-cstatus`), in the name of the client `from`.
     AskPeer {
@@ -130,6 +163,10 @@ pub struct Server {
     gone: VecDeque<ClientEvent>,
     alarm: Pin<Box<Sleep>>,
     accept_paused_until: Option<Instant>,
+    /// Sign-ons so far, refused and casual ones too, as the original counts.
+    sign_ons: u64,
+    /// No message is taken from named clients.
+    paused: bool,
 }
 
 /// New connections taken per poll; more wait for the next one.
@@ -181,6 +218,8 @@ impl Server {
             gone: VecDeque::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             accept_paused_until: None,
+            sign_ons: 0,
+            paused: false,
         })
     }
 
@@ -210,6 +249,17 @@ impl Server {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// Whether messages of clients are held back ([`Server::set_paused`]).
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Takes no message from named clients until `false` comes: too many of ours are on their way
+    /// already (messaging spec 3.5). What they send waits in their sockets.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
     /// Answers a request, or says what the daemon has to settle.
     pub fn handle(
         &mut self,
@@ -222,8 +272,44 @@ impl Server {
         if caller.identity.is_none() {
             self.forget_namesakes(client, request.text("from_id").unwrap_or(""));
         }
+        self.show_requests(client, request);
         let answer = requests::answer(&caller, &self.online(), view, parameters, request);
-        self.carry_out(client, &caller, answer)
+        if caller.identity.is_none() {
+            self.note_sign_on(&caller, request, &answer);
+        }
+        self.carry_out(client, &caller, &view.local, answer)
+    }
+
+    /// Counts a sign-on, and says in the original's words why it was refused.
+    fn note_sign_on(&mut self, caller: &Caller, request: &Message, answer: &Answer) {
+        if !answer.replies.is_empty() {
+            self.sign_ons += 1;
+        }
+        let Effect::Remove(reason) = &answer.effect else { return };
+        let pid = caller.credentials.pid.unwrap_or(0);
+        let name = request.text("from_id").unwrap_or("");
+        let name: String = name.chars().filter(|c| !c.is_control()).take(32).collect();
+        match reason.as_str() {
+            "duplicate add request" => log::warn!("duplicate client add request [{name}] [{pid}]"),
+            reason if reason.contains("auth") => {
+                log::warn!("Client [{name}] pid {pid} failed authorization [{reason}]");
+            }
+            _ => {}
+        }
+        log::error!("api_process_registration_msg: cannot add client({name})");
+    }
+
+    /// Requests of others, for clients that watch them (treatment `APICALL`).
+    fn show_requests(&mut self, from: ClientId, request: &Message) {
+        let watchers: Vec<ClientId> = self
+            .clients
+            .iter()
+            .filter(|(id, connection)| **id != from && connection.filter & requests::FILTER_API_CALL != 0)
+            .map(|(id, _)| *id)
+            .collect();
+        for client in watchers {
+            self.send(client, std::slice::from_ref(request));
+        }
     }
 
     /// Sends the result of a [`Demand::Command`]; a client that left meanwhile is no matter.
@@ -272,30 +358,56 @@ impl Server {
         }
     }
 
-    fn carry_out(&mut self, client: ClientId, caller: &Caller, answer: Answer) -> Option<Demand> {
+    fn carry_out(
+        &mut self,
+        client: ClientId,
+        caller: &Caller,
+        local: &str,
+        answer: Answer,
+    ) -> Option<Demand> {
         let from = caller.identity.as_ref().map(|identity| identity.id.clone()).unwrap_or_default();
         let limits = self.limits.clone();
+        let sign_ons = self.sign_ons;
         let connection = self.clients.get_mut(&client)?;
+        let mut replies = answer.replies;
         let mut demand = None;
         match answer.effect {
             Effect::None => {}
             Effect::SignOn(identity) => {
-                demand = (!identity.casual).then(|| Demand::Joined(identity.id.clone()));
+                connection.generation = sign_ons.saturating_sub(1);
                 connection.caller.identity = Some(identity);
+                demand = connection.member().map(|member| {
+                    let welcome = std::mem::take(&mut replies);
+                    Demand::Joined { client, member, welcome }
+                });
             }
-            Effect::SignOff => self.remove(client, "signoff"),
+            Effect::SignOff => {
+                let farewell = connection.member().map(|it| it.announcement("leave", local, "signoff"));
+                self.send(client, farewell.as_slice());
+                self.remove(client, "signoff");
+            }
             Effect::Filter(mask) => connection.filter = mask,
             Effect::Signal(signal) => connection.signal = signal,
             Effect::QueueLength(length) => {
                 connection.queue_messages = length.clamp(1, limits.queue_messages_max);
+                let length = connection.queue_messages;
+                log::info!("the send queue length from heartbeat to client {from} is set to {length}");
             }
             Effect::Command(command) => demand = Some(Demand::Command(command)),
             Effect::AskPeer { node, client } => demand = Some(Demand::AskPeer { node, client, from }),
-            Effect::ClusterMessage(message) => demand = Some(Demand::ClusterMessage(message)),
-            Effect::Ignored(reason) => log::warn!("client {}: {reason}", connection.describe()),
-            Effect::Remove(reason) => connection.close_after_queue(reason),
+            Effect::ClusterMessage(mut message) => {
+                message.set_text("client_gen", &connection.generation.to_string());
+                demand = Some(Demand::ClusterMessage(message));
+            }
+            Effect::Ignored(reason) => connection.grumble(&reason),
+            Effect::Remove(reason) => {
+                if reason == "badclient" {
+                    log::info!("api_process_request: general message from casual client!");
+                }
+                connection.close_after_queue(reason);
+            }
         }
-        self.send(client, &answer.replies);
+        self.send(client, &replies);
         self.close_if_done(client);
         demand
     }
@@ -332,10 +444,13 @@ impl Server {
 
     fn remove(&mut self, client: ClientId, reason: &str) {
         let Some(connection) = self.clients.remove(&client) else { return };
-        let identity = connection.caller.identity;
-        let name = identity.filter(|identity| !identity.casual).map(|identity| identity.id);
+        let ordinary = matches!(reason, "EOF" | "signoff") || connection.is_closing();
+        if !ordinary {
+            log::error!("client {} is disconnected: {reason}", connection.describe());
+        }
+        let member = connection.member();
         let pid = connection.caller.credentials.pid.unwrap_or(0);
-        self.gone.push_back(ClientEvent::Gone { client, name, pid, reason: reason.to_owned() });
+        self.gone.push_back(ClientEvent::Gone { client, member, pid, reason: reason.to_owned() });
     }
 
     fn close_if_done(&mut self, client: ClientId) {
@@ -405,7 +520,7 @@ impl Server {
         let first = ids.partition_point(|id| id.0 <= self.round);
         for id in ids[first..].iter().chain(&ids[..first]) {
             let Some(connection) = self.clients.get_mut(id) else { continue };
-            match connection.poll(context) {
+            match connection.poll(context, self.paused) {
                 Progress::Waiting => {}
                 Progress::Message(message) => {
                     self.round = id.0;
@@ -419,8 +534,8 @@ impl Server {
 
     /// Removes who is late; ready when somebody was, or when accepting may go on.
     fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let limits = &self.limits;
-        let late = self.clients.iter().filter_map(|(id, c)| Some((c.deadline(limits)?, *id))).min();
+        let (limits, paused) = (&self.limits, self.paused);
+        let late = self.clients.iter().filter_map(|(id, c)| Some((c.deadline(limits, paused)?, *id))).min();
         let next = late.map(|(at, _)| at).into_iter().chain(self.accept_paused_until).min();
         let Some(next) = next else { return Poll::Pending };
         if self.alarm.deadline() != next {

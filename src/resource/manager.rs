@@ -13,7 +13,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::haresources::{self, Group, FILE_NAME};
 use crate::config::source::{read_file, ReadError};
 use crate::sys::print;
-use crate::types::ResourceSet;
+use crate::types::{ResourceSet, DONE_VARIABLE};
 
 use super::runner::{MemberState, Runner};
 use super::script::current_host;
@@ -48,7 +48,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         ["ourkeys", ..] => manager.print(|group| manager.is_local(group).then(|| words_of(group))),
         ["otherkeys", ..] => manager.print(|group| (!manager.is_local(group)).then(|| words_of(group))),
         ["status", resource, ..] => {
-            if manager.runner.is_active(resource) {
+            if manager.is_active(resource) {
                 0
             } else {
                 NOT_ACTIVE
@@ -90,13 +90,30 @@ struct GroupResult {
     stop_failed: bool,
 }
 
-struct Manager {
+/// The groups of haresources and what runs them.
+pub(super) struct Manager {
     runner: Runner,
     host: String,
     groups: Result<Vec<Group>, ReadError>,
 }
 
 impl Manager {
+    /// For a person or a script.
+    pub(super) fn by_hand() -> Self {
+        Self::new(ScriptLog::from_environment("ResourceManager", "default"), false)
+    }
+
+    /// The keys of a node's groups.
+    pub(super) fn keys_of(&self, node: &str) -> Vec<String> {
+        let of_node = self.groups().filter(|group| self.node_matches(group, node));
+        of_node.map(|group| group.key().to_owned()).collect()
+    }
+
+    /// The resource is active here, by the original's status rule.
+    pub(super) fn is_active(&self, word: &str) -> bool {
+        self.runner.is_active(word)
+    }
+
     fn new(log: ScriptLog, for_daemon: bool) -> Self {
         let ha_dir = std::env::var("HA_DIR").ok().filter(|path| !path.is_empty());
         let directory = PathBuf::from(ha_dir.unwrap_or("/etc/ha.d".to_owned()));
@@ -219,7 +236,12 @@ impl Manager {
         u8::from(self.groups.is_err())
     }
 
-    fn take_by_hand(&self, key: &str) -> u8 {
+    /// Starts the group of that key; the value is the exit code.
+    pub(super) fn take_by_hand(&self, key: &str) -> u8 {
+        if std::env::var(DONE_VARIABLE).is_ok_and(|value| value == "yes") {
+            self.runner.log().line(&format!("info: the daemon itself takes over: {key} is left to it"));
+            return 0;
+        }
         let group = match self.find(key) {
             Ok(Some(group)) => group,
             Ok(None) => return 0,
@@ -378,7 +400,7 @@ fn escape(word: &str) -> String {
 
 fn usage(called_as: &str) -> u8 {
     print::error_line(&format!(
-        "usage: {called_as} listkeys machine | takegroup key | givegroup key|status resource"
+        "usage: {called_as} listkeys machine | takegroup key | givegroup key|status resource\n"
     ));
     1
 }

@@ -16,10 +16,14 @@ pub mod meta_data;
 pub mod runner;
 pub mod script;
 pub mod script_log;
+pub mod takeover;
 
 use std::collections::BTreeMap;
 
 use script_log::ScriptLog;
+
+/// The shell functions that scripts read, for hosts that have none (resources spec 5.4).
+pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 
 /// THE TABLE of built-in agents.
 pub const AGENTS: &[&Agent] = &[&ip_addr::IPADDR, &ip_addr::IPADDR2];

@@ -14,6 +14,8 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use super::{agent, Agent};
 
+/// Where scripts give messages to the daemon, unless the environment says otherwise.
+pub const FIFO: &str = "/var/lib/heartbeat/fifo";
 /// Output of `status` that is looked at; what comes after it is read and dropped.
 const STATUS_OUTPUT_MAX_BYTES: usize = 64 * 1024;
 /// How often it is looked whether a silent script ended without closing its output, because a
@@ -60,7 +62,9 @@ impl Environment {
             ("PATH", format!("{binaries}:/usr/sbin:/usr/share/heartbeat:{path}")),
             ("HA_FUNCS", or("HA_FUNCS", &format!("{ha_dir}/shellfuncs"))),
             ("HA_RCDIR", or("HA_RCDIR", &format!("{ha_dir}/rc.d"))),
-            ("HA_FIFO", or("HA_FIFO", "/var/lib/heartbeat/fifo")),
+            ("HA_FIFO", or("HA_FIFO", FIFO)),
+            ("HA_DOCDIR", or("HA_DOCDIR", "/usr/share/doc/heartbeat")),
+            ("HA_LOGFACILITY", or("HA_LOGFACILITY", "")),
             ("HA_DATEFMT", or("HA_DATEFMT", "%Y/%m/%d_%T\t")),
             ("HA_CURHOST", current_host()),
             ("OCF_ROOT", or("OCF_ROOT", "/usr/lib/ocf")),

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod fifo;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;

@@ -4,6 +4,8 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use thiserror::Error;
 
@@ -255,6 +257,42 @@ pub fn short_name(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(stat.get(start..end)?).into_owned())
 }
 
+/// Makes the program that `command` starts run as this user with these groups, with normal
+/// scheduling, default signals and no signal blocked. `groups` is set only when this process is
+/// root's. What cannot be had makes the start fail; the program is not run with more rights than
+/// asked for.
+pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: Vec<u32>) {
+    // SAFETY: geteuid touches no memory.
+    let root = unsafe { libc::geteuid() } == 0;
+    let in_child = move || {
+        super::sched::drop_realtime();
+        for signal in 1..=31 {
+            // SAFETY: takes numbers; SIGKILL and SIGSTOP are refused without harm.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        let refused =
+            |number: libc::c_int| if number == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+        if root {
+            // SAFETY: the kernel reads as many numbers as the vector holds, which lives in this closure.
+            refused(unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) })?;
+        }
+        // SAFETY: take numbers; the group first, because afterwards it is no longer allowed.
+        refused(unsafe { libc::setgid(gid) })?;
+        // SAFETY: as above.
+        refused(unsafe { libc::setuid(uid) })
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// All groups of a user, `gid` among them; only `gid` when the user is not known.
+pub fn groups_of(user: &str, gid: u32) -> Vec<u32> {
+    let known = CString::new(user).ok();
+    let groups =
+        known.and_then(|name| nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid)).ok());
+    groups.map_or_else(|| vec![gid], |groups| groups.into_iter().map(nix::unistd::Gid::as_raw).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +311,32 @@ mod tests {
         child.wait().unwrap();
         assert!(!is_alive(pid));
         assert_eq!(short_name(pid), None);
+    }
+
+    #[test]
+    fn another_user_without_a_trace_of_root() {
+        // SAFETY: geteuid touches no memory.
+        if unsafe { libc::geteuid() } != 0 {
+            return crate::skip::skip_without_privilege("only root may become somebody else");
+        }
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "id -u; id -g; id -G; grep SigIgn /proc/self/status"]);
+        run_as(&mut command, 65_534, 65_533, vec![65_533, 7]);
+        let output = match command.output() {
+            Ok(output) => output,
+            Err(error) => return crate::skip::skip_without_privilege(&error.to_string()),
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text.lines().take(3).collect::<Vec<_>>(), ["65534", "65533", "65533 7"]);
+        let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).expect(&text);
+        assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff, 0, "{text}");
+    }
+
+    #[test]
+    fn groups_of_an_unknown_user_are_what_is_given() {
+        assert_eq!(groups_of("no such user", 5), [5]);
+        assert_eq!(groups_of("nul\0byte", 5), [5]);
+        assert!(groups_of("root", 0).contains(&0));
     }
 
     #[test]

@@ -360,6 +360,14 @@ fn finish_datagram(
     within(MESSAGE_MAX_BYTES, out)
 }
 
+/// The text of the field `auth` that the message carries when the active key signs it: `number digest`.
+///
+/// Errors: [`EncodeError`]; there is none of it.
+pub fn inner_auth(message: &Message, keys: &AuthKeys) -> Result<String, EncodeError> {
+    let signature = inner_signature(message, sign::choose_key(keys, None)?)?;
+    Ok(String::from_utf8_lossy(&signature).into_owned())
+}
+
 /// `number digest` over the classic lines of the message (messaging spec 1.5).
 fn inner_signature(message: &Message, key: (u8, &crate::types::AuthKey)) -> Result<Vec<u8>, EncodeError> {
     let mut lines = Vec::with_capacity(message.fields().len() * 32);

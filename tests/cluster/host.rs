@@ -175,6 +175,7 @@ impl World {
             manage_resources: true,
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume,
+            membership: Default::default(),
             random_seed,
             faults: config.faults,
         }

@@ -22,6 +22,7 @@ mod crash;
 mod failing_agents;
 mod handover;
 mod mutations;
+mod original_peer;
 mod partition;
 mod replay;
 

@@ -371,7 +371,11 @@ impl World {
                     self.hosts[host].log.push(text);
                 }
             }
-            Output::Hook { .. } | Output::Deliver { .. } | Output::Beat | Output::ClientsPaused(_) => {}
+            Output::Hook { .. }
+            | Output::Deliver { .. }
+            | Output::Beat
+            | Output::KeepHosts { .. }
+            | Output::ClientsPaused(_) => {}
         }
     }
 

@@ -227,7 +227,8 @@ impl Pair {
         }
     }
 
-    fn is_owned_as(&self, words: [&str; 2]) -> bool {
+    /// Each address is on the one host that says so, and nowhere else.
+    pub(crate) fn is_owned_as(&self, words: [&str; 2]) -> bool {
         (0..2).all(|home| self.world.owners(ADDRESSES[home]).expect("addresses") == holders(words, home))
     }
 

@@ -64,11 +64,8 @@ const PROGRAMS_MISSING: &[&str] = &[
     "ha_logger",
     // scripts around the daemon
     "ha_propagate",
-    "hb_addnode",
-    "hb_delnode",
     "hb_setsite",
     "hb_setweight",
-    "ipfail",
     "mach_down",
     "req_resource",
 ];

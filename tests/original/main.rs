@@ -7,6 +7,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/stranger.rs"]
+mod stranger;
+
 mod clients;
 mod differences;
 mod gaps;

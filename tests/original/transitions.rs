@@ -8,13 +8,24 @@
 //! `HA_KINDS=0`, `1` or `2` plays one of the three only.
 
 mod accidents;
+mod failures;
 mod handover;
 mod starts;
+
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ha_core::demo::world::HostKind;
 
 use crate::common::pairs::{group, Pair, NODES};
 use crate::pair::{kind_name, long, pair, pair_with, Lookout, MIXED};
+
+/// What two nodes say of themselves when each set has one owner.
+const SETTLED: [[&str; 2]; 4] =
+    [["local", "local"], ["all", "none"], ["none", "all"], ["foreign", "foreign"]];
+/// A pair that has not moved for so long is at rest: an original that restarts itself is away for
+/// longer than that.
+const REST: Duration = Duration::from_secs(4);
 
 /// A pair in the middle of a story.
 struct Stage<'a> {
@@ -48,6 +59,32 @@ impl Stage<'_> {
         let [first, second] = self.lookout.take_longest_without_ms();
         let kinds = self.kinds.map(kind_name);
         println!("{} {}: {what}: without address {first} ms, {second} ms", kinds[0], kinds[1]);
+    }
+
+    /// Waits until the pair has come to rest, in whatever state, and finds everything in order.
+    #[track_caller]
+    fn settled_somehow(&self) -> [&'static str; 2] {
+        let rest = || {
+            let words = [self.resource_status(0), self.resource_status(1)];
+            SETTLED.into_iter().find(|known| words == *known).filter(|known| self.is_owned_as(*known))
+        };
+        let end = Instant::now() + self.patience;
+        let mut since: Option<([&str; 2], Instant)> = None;
+        loop {
+            match (rest(), since) {
+                (Some(words), Some((known, began))) if words == known => {
+                    if began.elapsed() >= REST {
+                        self.settled(words[0], words[1]);
+                        return words;
+                    }
+                }
+                (Some(words), _) => since = Some((words, Instant::now())),
+                (None, _) => since = None,
+            }
+            let words = [self.resource_status(0), self.resource_status(1)];
+            assert!(Instant::now() < end, "no rest: {words:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn both_started(&self) {

@@ -8,6 +8,7 @@ use crate::sys::time::monotonic_ms;
 use crate::types::LogLevel;
 
 use super::super::reload::NewProgram;
+use super::super::respawn::RESTART_PATIENCE;
 use super::super::upgrade::State;
 use super::Driver;
 
@@ -73,9 +74,15 @@ impl Driver {
     pub(super) fn hand_over_at_rest(&mut self) {
         let now_ms = monotonic_ms();
         let Some(since_ms) = self.successor.wanted_since_ms else { return };
+        let idle = self.exit.is_none() && self.children.is_idle() && self.requests.is_empty();
         let between_beats = now_ms.saturating_sub(self.successor.beat_ms) <= AFTER_BEAT_MS;
-        if self.exit.is_none() && between_beats && self.children.is_idle() && self.requests.is_empty() {
+        if idle && between_beats {
             if let Some(cluster) = self.cluster.export() {
+                // The programs of `respawn` end first; the new daemon starts its own.
+                self.respawn.stop(RESTART_PATIENCE);
+                if !self.respawn.is_stopped() {
+                    return;
+                }
                 let generation = self.generation;
                 self.successor.state = Some(State { generation, cluster, groups: self.groups.reports() });
                 self.logger.log(LogLevel::Info, "The new program file goes on in this one's place.");

@@ -1,5 +1,6 @@
 //! One client's connection: what came in and is not a whole frame yet, what waits to go out.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
@@ -13,13 +14,16 @@ use tokio::time::Instant;
 use super::super::codec;
 use super::super::frame::FrameDecoder;
 use super::super::requests::{Caller, Credentials, FILTER_KEPT};
-use super::Limits;
+use super::{Limits, Member};
 use crate::wire::message::Message;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// Reads per poll before other clients get their turn.
 const READS_PER_POLL: usize = 4;
+
+/// Lines about one client's wrong requests.
+const GRUMBLES_MAX: u32 = 10;
 
 /// What one poll of a connection gave.
 pub(super) enum Progress {
@@ -40,6 +44,8 @@ pub(super) struct Connection {
     pub(super) filter: u32,
     /// Sent with each message; 0 for none.
     pub(super) signal: i32,
+    /// Which sign-on it was (`client_gen`).
+    pub(super) generation: u64,
     /// How many messages its queue may hold.
     pub(super) queue_messages: usize,
     decoder: FrameDecoder,
@@ -51,6 +57,8 @@ pub(super) struct Connection {
     partial_since: Option<Instant>,
     stalled_since: Option<Instant>,
     closing: Option<String>,
+    /// Lines logged about what it did wrong.
+    grumbles: u32,
 }
 
 impl Connection {
@@ -60,6 +68,8 @@ impl Connection {
             caller: Caller { credentials, identity: None },
             filter: FILTER_KEPT,
             signal: 0,
+            generation: 0,
+            grumbles: 0,
             queue_messages: limits.queue_messages,
             decoder: FrameDecoder::new(),
             queue: VecDeque::new(),
@@ -77,15 +87,42 @@ impl Connection {
         self.caller.identity.as_ref().map(|identity| identity.id.as_str())
     }
 
+    fn is_named(&self) -> bool {
+        self.caller.identity.as_ref().is_some_and(|identity| !identity.casual)
+    }
+
     /// For the log.
     pub(super) fn describe(&self) -> String {
         let Credentials { pid, uid, .. } = self.caller.credentials;
         format!("{} (pid {}, uid {uid})", self.id().unwrap_or("not signed on"), pid.unwrap_or(0))
     }
 
+    /// Its name and life, when it is a named client that signed on.
+    pub(super) fn member(&self) -> Option<Member> {
+        let identity = self.caller.identity.as_ref().filter(|identity| !identity.casual)?;
+        Some(Member { name: identity.id.clone(), generation: self.generation })
+    }
+
+    /// Logs what it did wrong, the first few times.
+    pub(super) fn grumble(&mut self, reason: &str) {
+        self.grumbles = self.grumbles.saturating_add(1);
+        match self.grumbles.cmp(&GRUMBLES_MAX) {
+            Ordering::Less => log::warn!("client {}: {reason}", self.describe()),
+            Ordering::Equal => {
+                log::warn!("client {}: {reason}; no more lines about this client", self.describe());
+            }
+            Ordering::Greater => {}
+        }
+    }
+
     /// Takes no more requests; over as soon as the queue is out.
     pub(super) fn close_after_queue(&mut self, reason: String) {
         self.closing = Some(reason);
+    }
+
+    /// It was told to close.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
     }
 
     /// Why it is over, once it was told to close and nothing waits to go out.
@@ -102,10 +139,14 @@ impl Connection {
     }
 
     /// When it has to have got on; `None` when nothing is due.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    pub(super) fn deadline(&self, limits: &Limits, paused: bool) -> Option<Instant> {
         let after = |since: Instant, ms: u64| since + Duration::from_millis(ms);
         let sign_on = self.id().is_none().then(|| after(self.since, limits.sign_on_ms));
-        let frame = self.partial_since.map(|since| after(since, limits.half_frame_ms));
+        // While it is paused the rest of its frame waits for us, not we for it.
+        let frame = self
+            .partial_since
+            .filter(|_| !paused || !self.is_named())
+            .map(|since| after(since, limits.half_frame_ms));
         let stall = self.stalled_since.map(|since| after(since, limits.stall_ms));
         [sign_on, frame, stall].into_iter().flatten().min()
     }
@@ -126,15 +167,16 @@ impl Connection {
     }
 
     /// Writes, then reads up to the next whole message. While something waits to go out no request
-    /// is read: who does not take answers gets no more of them.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Progress {
+    /// is read: who does not take answers gets no more of them. `paused`: nor is one of a named
+    /// client.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, paused: bool) -> Progress {
         if let Err(error) = self.poll_write(context) {
             return Progress::Over(ended("write", &error));
         }
         if let Some(reason) = self.closed_reason() {
             return Progress::Over(reason.to_owned());
         }
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || (paused && self.is_named()) {
             return Progress::Waiting;
         }
         self.poll_read(context)

@@ -54,7 +54,10 @@ async fn serve(server: &mut Server, mut done: impl FnMut(&Server, &ClientEvent) 
         loop {
             let event = server.next().await;
             if let ClientEvent::Request { client, message } = &event {
-                let _ = server.handle(*client, message, &view, &parameters);
+                let demand = server.handle(*client, message, &view, &parameters);
+                if let Some(Demand::Joined { client, welcome, .. }) = demand {
+                    server.send(client, &welcome);
+                }
             }
             if done(server, &event) {
                 return event;
@@ -267,7 +270,14 @@ fn a_named_client_is_announced_and_its_messages_carry_its_name() {
         stream.write_all(&bytes(&request("signon", "ipfail"))).unwrap();
         let ClientEvent::Request { client, message } = server.next().await else { panic!("no request") };
         let joined = server.handle(client, &message, &view, &parameters);
-        assert_eq!(joined, Some(Demand::Joined("ipfail".into())));
+        let member = Member { name: "ipfail".into(), generation: 0 };
+        match joined {
+            Some(Demand::Joined { member: who, welcome, .. }) => {
+                assert_eq!(who, member);
+                assert_eq!(welcome[0].text("result"), Some("OK"));
+            }
+            other => panic!("{other:?}"),
+        }
         stream.write_all(&bytes(&Message::new("hello").with("to_id", "other"))).unwrap();
         let ClientEvent::Request { client, message } = server.next().await else { panic!("no request") };
         let Some(Demand::ClusterMessage(message)) = server.handle(client, &message, &view, &parameters)
@@ -275,8 +285,92 @@ fn a_named_client_is_announced_and_its_messages_carry_its_name() {
             panic!("no message")
         };
         assert_eq!((message.text("from_id"), message.text("to_id")), (Some("ipfail"), Some("ipfail")));
+        assert_eq!(message.text("client_gen"), Some("0"));
         drop(stream);
-        let ClientEvent::Gone { name, reason, .. } = server.next().await else { panic!("not gone") };
-        assert_eq!((name.as_deref(), reason.as_str()), (Some("ipfail"), "EOF"));
+        let ClientEvent::Gone { member: gone, reason, .. } = server.next().await else { panic!("not gone") };
+        assert_eq!((gone, reason.as_str()), (Some(member), "EOF"));
+    });
+}
+
+/// The rest of the stream until it is closed, as messages.
+fn receive_all(stream: &mut BlockingStream) -> Vec<Message> {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut decoder, mut bytes) = (FrameDecoder::new(), Vec::new());
+    stream.read_to_end(&mut bytes).unwrap();
+    decoder.push(&bytes);
+    std::iter::from_fn(|| decoder.next_frame().unwrap())
+        .map(|body| codec::decode_local(&body).unwrap())
+        .collect()
+}
+
+#[test]
+fn who_signs_off_is_told_so_and_each_sign_on_has_its_own_number() {
+    with_server(Limits::default(), async |mut server, path| {
+        for generation in ["0", "1"] {
+            let mut stream = signed_on(&mut server, path, "ipfail").await;
+            stream.write_all(&bytes(&request("signoff", "ipfail"))).unwrap();
+            serve(&mut server, |_, event| is_gone(event)).await;
+            let farewell = receive_all(&mut stream);
+            assert_eq!(farewell.len(), 1);
+            let field = |name: &str| farewell[0].text(name).unwrap_or("?").to_owned();
+            assert_eq!(farewell[0].kind(), "hbapi-clstat");
+            assert_eq!([field("st"), field("from_id"), field("src")], ["leave", "ipfail", "node1"]);
+            assert_eq!([field("info"), field("client_gen")], ["signoff", generation]);
+        }
+    });
+}
+
+#[test]
+fn messages_of_named_clients_wait_while_paused_and_casual_ones_are_answered() {
+    with_server(Limits { half_frame_ms: 50, ..Limits::default() }, async |mut server, path| {
+        let mut named = signed_on(&mut server, path, "ipfail").await;
+        let mut other = signed_on(&mut server, path, &casual()).await;
+        server.set_paused(true);
+        let message = bytes(&Message::new("hello"));
+        named.write_all(&message[..9]).unwrap();
+        named.write_all(&message[9..]).unwrap();
+        other.write_all(&bytes(&request("getrsc", &casual()))).unwrap();
+        let event = serve(&mut server, |_, _| true).await;
+        assert!(matches!(&event, ClientEvent::Request { message, .. } if message.kind() == "hbapi-req"));
+        assert_eq!(receive(&mut other).text("rsc_hold"), Some("local"));
+        let quiet = tokio::time::timeout(Duration::from_millis(200), server.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        server.set_paused(false);
+        let event = serve(&mut server, |_, _| true).await;
+        assert!(matches!(&event, ClientEvent::Request { message, .. } if message.kind() == "hello"));
+    });
+}
+
+#[test]
+fn what_only_daemons_say_is_dropped_and_the_client_stays() {
+    with_server(Limits::default(), async |mut server, path| {
+        let mut stream = signed_on(&mut server, path, "ipfail").await;
+        let done = Message::new("ask_resources").with("info", "done");
+        let empty = Message::empty().with("x", "1");
+        let forged = ["status", "shutdone", "resource", "starting", "repnodes", "NS_rexmit", "hbapi-resp"];
+        for forged in forged.map(Message::new).into_iter().chain([done, empty]) {
+            stream.write_all(&bytes(&forged.with("st", "dead").with("src", "node2"))).unwrap();
+            let (view, parameters) = (view(), parameters());
+            let ClientEvent::Request { client, message } = server.next().await else { panic!("gone") };
+            assert_eq!(server.handle(client, &message, &view, &parameters), None);
+        }
+        assert_eq!(server.online(), ["ipfail"]);
+    });
+}
+
+#[test]
+fn requests_are_shown_to_who_watches_them() {
+    with_server(Limits::default(), async |mut server, path| {
+        let mut watcher = signed_on(&mut server, path, "ipfail").await;
+        let mut other = signed_on(&mut server, path, &casual()).await;
+        if !nix::unistd::geteuid().is_root() {
+            return crate::skip::skip_without_privilege("only root may watch requests");
+        }
+        watcher.write_all(&bytes(&request("setfilter", "ipfail").with("fmask", "10"))).unwrap();
+        serve(&mut server, |_, _| true).await;
+        assert_eq!(receive(&mut watcher).text("result"), Some("OK"));
+        other.write_all(&bytes(&request("numnodes", &casual()))).unwrap();
+        serve(&mut server, |_, _| true).await;
+        assert_eq!(receive(&mut watcher).text("reqtype"), Some("numnodes"));
     });
 }

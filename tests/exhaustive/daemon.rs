@@ -1,0 +1,82 @@
+//! What runs on a host: the cluster value under test.
+
+use std::sync::Arc;
+
+use ha_core::cluster::event::{Input, Now, Output};
+use ha_core::cluster::fingerprint::Fingerprint;
+use ha_core::cluster::settings::ClusterSettings;
+use ha_core::cluster::Cluster;
+use ha_core::types::{Generation, ResourceSet};
+
+/// Wall clock of every host, seconds: it stands still, nothing but the order of `ts` matters.
+const WALL_S: u64 = 1_700_000_000;
+
+/// A daemon; a clone shares it until one of both changes.
+#[derive(Clone)]
+pub struct Daemon(Arc<Cluster>);
+
+/// What a daemon says of itself and its peer, viewpoint of its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The resource protocol runs.
+    pub communication_up: bool,
+    /// `rscstatus`
+    pub status: String,
+    /// What it claims.
+    pub holding: ResourceSet,
+    /// What it believes the peer claims, the peer's viewpoint; `None` when it does not know.
+    pub peer_holding: Option<ResourceSet>,
+    /// It tells somebody that something is wrong.
+    pub alarm: bool,
+}
+
+fn at(now_ms: u64) -> Now {
+    Now { monotonic_ms: now_ms, wall_s: WALL_S }
+}
+
+impl Daemon {
+    /// A daemon before its first input.
+    pub fn new(settings: ClusterSettings, now_ms: u64) -> Self {
+        Self(Arc::new(Cluster::new(settings, at(now_ms))))
+    }
+
+    /// Handles an input; what it wants done.
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
+        let cluster = Arc::make_mut(&mut self.0);
+        cluster.handle(at(now_ms), input);
+        std::iter::from_fn(|| cluster.poll_output()).collect()
+    }
+
+    /// When its next timer is due.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        self.0.next_timeout_ms()
+    }
+
+    /// What decides its future.
+    pub fn fingerprint(&self, into: &mut Fingerprint) {
+        self.0.fingerprint(into);
+    }
+
+    /// What it claims.
+    pub fn holding(&self) -> ResourceSet {
+        self.0.holding()
+    }
+
+    /// Generation of the peer it knows, and the oldest number of it that would still be news.
+    pub fn awaits(&self) -> (Generation, Option<u64>) {
+        (self.0.known_peer_generation(), self.0.oldest_awaited_number())
+    }
+
+    /// What clients would be told.
+    pub fn view(&self, now_ms: u64) -> View {
+        let view = self.0.view(at(now_ms));
+        let peer = view.nodes.iter().find(|node| node.name != view.local);
+        View {
+            communication_up: view.communication_up,
+            peer_holding: peer.and_then(|node| node.holding.parse().ok()),
+            holding: self.0.holding(),
+            alarm: !view.alarms.is_empty(),
+            status: view.resource_status,
+        }
+    }
+}

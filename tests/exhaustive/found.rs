@@ -1,0 +1,1 @@
+//! What the exhaustive check found, each as the shortest way there.
