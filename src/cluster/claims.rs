@@ -14,6 +14,8 @@ use super::jobs::Purpose;
 use super::node::{Extension, Status};
 use super::Cluster;
 
+mod visit;
+
 /// How long two 3.0.6 rules wait for a peer that says nothing of its state, milliseconds
 /// (resources spec 9, LOCAL_TMO).
 const LOCAL_TIMEOUT_MS: u64 = 10_000;

@@ -97,6 +97,9 @@ pub enum Input {
     LocalMessage(Message),
     /// The groups of haresources as this node reads them: a digest of the normalised file.
     ResourcesDigest(String),
+    /// Right after [`Input::Start`] of a resumed life: the life before held foreign sets because the
+    /// peer was away ([`super::Cluster::awaits_failback`]).
+    PeerWasAway,
 }
 
 /// How a [`Job`] ended.
@@ -244,6 +247,7 @@ impl fmt::Display for Input {
                 write!(f, "command {} {}", request.0, text::command(*command))
             }
             Self::LocalMessage(message) => write!(f, "local-message{}", text::fields(message)),
+            Self::PeerWasAway => write!(f, "peer-was-away"),
             Self::ResourcesDigest(digest) => write!(f, "resources-digest {}", text::escape(digest)),
         }
     }

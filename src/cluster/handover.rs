@@ -9,6 +9,7 @@ use crate::wire::message::Message;
 use super::claims::Phase;
 use super::event::{Answer, Command, Job, RequestId};
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -67,6 +68,12 @@ pub(super) struct Handover {
 }
 
 impl Handover {
+    /// Of a dialogue that is over.
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("handover.peer_newest", &mut self.peer_newest);
+        form.flag("handover.release_began", &mut self.release_began);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { step, origin, peer_newest, release_began, since_ms, until_ms } = self;

@@ -6,6 +6,7 @@ use crate::types::{LogLevel, ResourceSet};
 
 use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::Cluster;
 
 /// Jobs waiting at once; more would mean a loop of decisions.
@@ -43,6 +44,10 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("jobs.last", &mut self.last);
+    }
+
     /// What decides, for [`Cluster::fingerprint`]; the names of jobs do not, only their order.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { last: _, running, queue } = self;

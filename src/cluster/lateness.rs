@@ -10,6 +10,7 @@ use crate::wire::message::Message;
 use super::claims::Phase;
 use super::event::Job;
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::node::Extension;
 use super::Cluster;
@@ -32,6 +33,11 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("lateness.last_question", &mut self.last_question);
+        form.optional("lateness.answer", &mut self.answer);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { doubt, forfeits, last_question, answer } = self;

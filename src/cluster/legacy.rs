@@ -11,6 +11,7 @@ use crate::wire::message::Message;
 
 use super::event::Job;
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
@@ -31,6 +32,12 @@ pub(super) struct Legacy {
 }
 
 impl Legacy {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.texts("legacy.wanted", &mut self.wanted);
+        form.optional("legacy.retry", &mut self.retry_ms);
+        form.texts("legacy.asked", &mut self.asked);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { wanted, retry_ms, asked } = self;

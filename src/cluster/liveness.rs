@@ -5,6 +5,7 @@ use crate::wire::message::Message;
 
 use super::event::Output;
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::node::{Extension, Status};
 use super::Cluster;
 
@@ -36,6 +37,20 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.optional("liveness.started", &mut self.started_ms);
+        form.flag("liveness.communication_up", &mut self.communication_up);
+        form.flag("liveness.flow_control", &mut self.flow_control);
+        form.number("liveness.last_beat", &mut self.last_beat_ms);
+        form.number("liveness.next_beat", &mut self.next_beat_ms);
+        form.optional("liveness.reqnodes_retry", &mut self.reqnodes_retry_ms);
+        let mut turn = self.reqnodes_turn as u64;
+        form.number("liveness.reqnodes_turn", &mut turn);
+        self.reqnodes_turn = usize::try_from(turn).unwrap_or(0);
+        form.number("liveness.no_verdict_before", &mut self.no_verdict_before_ms);
+        form.number("liveness.extra_dead_time", &mut self.extra_dead_time_ms);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, cluster: &Cluster, into: &mut Fingerprint) {
         let Self {

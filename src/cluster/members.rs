@@ -10,6 +10,7 @@ use crate::wire::message::Message;
 
 use super::event::{HostList, Output};
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::node::{Node, Status};
 use super::text::escape;
 use super::Cluster;
@@ -27,6 +28,18 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// No list waits to be kept.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.members_changed && !self.deleted_changed
+    }
+
+    /// The deleted nodes are read again from where they are kept.
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.flag("members.changed", &mut self.members_changed);
+        form.flag("members.deleted_changed", &mut self.deleted_changed);
+        form.flag("members.peer_took_for_another", &mut self.peer_took_for_another);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { deleted, members_changed, deleted_changed, peer_took_for_another } = self;

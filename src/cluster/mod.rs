@@ -15,6 +15,7 @@
 //! | `handover` | standby, takeover on request |
 //! | `shutdown` | graceful stop, restart |
 //! | `jobs` | which child runs when |
+//! | `handoff` | everything as text, for another program file to go on with |
 //! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
 //! | `status` | the picture for clients |
@@ -27,6 +28,7 @@ pub mod view;
 
 mod claims;
 mod conflict;
+pub mod handoff;
 mod handover;
 mod jobs;
 mod lateness;
@@ -185,6 +187,7 @@ impl Cluster {
             Input::Command { request, command } => self.command(request, command),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
+            Input::PeerWasAway => self.claims.needs_failback = true,
         }
         self.settle();
     }
@@ -208,6 +211,13 @@ impl Cluster {
     /// What this node claims at the moment, its own viewpoint.
     pub fn holding(&self) -> ResourceSet {
         self.claims.hold
+    }
+
+    /// Foreign sets are held because the peer went away, and may go home by themselves: for the next
+    /// life after a quick restart ([`Input::PeerWasAway`]).
+    pub fn awaits_failback(&self) -> bool {
+        let away = self.claims.peer_left || self.peer().is_some_and(Node::is_dead);
+        self.claims.hold.contains(ResourceSet::FOREIGN) && (away || self.claims.needs_failback)
     }
 
     /// Monotonic milliseconds at which [`Input::Tick`] is due; `None` before the start and after

@@ -10,6 +10,7 @@ use crate::wire::message::Message;
 use super::claims::Phase;
 use super::event::Job;
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::handover::Origin;
 use super::jobs::Purpose;
 use super::node::Node;
@@ -50,6 +51,16 @@ pub(super) struct Original {
 }
 
 impl Original {
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.optional("original.ask_claims", &mut self.ask_claims_ms);
+        form.flag("original.claimed_all", &mut self.claimed_all);
+        form.optional("original.orphaned", &mut self.orphaned_ms);
+        form.optional("original.demanded", &mut self.demanded_ms);
+        form.flag("original.offered", &mut self.offered);
+        form.set("original.gave_failed", &mut self.gave_failed);
+        form.number("original.gave_failed_at", &mut self.gave_failed_ms);
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self {

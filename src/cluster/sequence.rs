@@ -9,6 +9,7 @@ use crate::types::SequenceNumber;
 use crate::wire::message::Message;
 
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 
 /// Most numbers remembered as missing per node (messaging spec 3.2).
 pub const MISSING_MAX: usize = 500;
@@ -151,6 +152,12 @@ impl Received {
     /// When the next request is due.
     pub fn next_request_ms(&self) -> Option<u64> {
         self.missing.values().min().copied()
+    }
+
+    pub(super) fn visit(&mut self, name: &str, form: &mut Form) {
+        form.optional(&format!("{name}.last"), &mut self.last);
+        form.numbers(&format!("{name}.missing"), &mut self.missing, MISSING_MAX);
+        form.optional(&format!("{name}.jump"), &mut self.jump);
     }
 
     /// The due numbers as ranges of at most [`REQUEST_MAX`], each then due again at `again_ms`.
@@ -301,6 +308,17 @@ impl History {
     /// Messages sent and not acknowledged.
     pub fn outstanding(&self) -> u64 {
         self.highest - self.acknowledged
+    }
+
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.number("history.highest", &mut self.highest);
+        form.number("history.acknowledged", &mut self.acknowledged);
+        let mut sent: VecDeque<_> =
+            self.sent.iter().map(|sent| (sent.number, sent.last_sent_ms, sent.message.clone())).collect();
+        form.messages("history.sent", &mut sent, HISTORY_MAX);
+        let back = |(number, last_sent_ms, message)| Arc::new(Sent { number, message, last_sent_ms });
+        self.sent = sent.into_iter().map(back).collect();
+        self.acknowledged = self.acknowledged.min(self.highest);
     }
 
     /// Answers a request for one number of a node that acknowledged up to `requester_acknowledged`.

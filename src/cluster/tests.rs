@@ -35,8 +35,18 @@ fn cluster_with(
     now_ms: u64,
     faults: Faults,
 ) -> Cluster {
+    let settings = settings(index, auto_failback, generation, faults);
+    Cluster::new(settings, Now { monotonic_ms: now_ms, wall_s: 1 })
+}
+
+pub(super) fn settings(
+    index: usize,
+    auto_failback: AutoFailback,
+    generation: u64,
+    faults: Faults,
+) -> ClusterSettings {
     let names = ["node1", "node2"].map(|name| NodeName::new(name).unwrap());
-    let settings = ClusterSettings {
+    ClusterSettings {
         local: names[index].clone(),
         uuid: Uuid([index as u8 + 1; 16]),
         generation: Generation(generation),
@@ -58,8 +68,7 @@ fn cluster_with(
         membership: Default::default(),
         random_seed: 7,
         faults,
-    };
-    Cluster::new(settings, Now { monotonic_ms: now_ms, wall_s: 1 })
+    }
 }
 
 impl Pair {

@@ -109,6 +109,7 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
     let input = match verb {
         "start" => Input::Start,
         "tick" => Input::Tick,
+        "peer-was-away" => Input::PeerWasAway,
         "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
         "copy" => {
             let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
@@ -161,6 +162,11 @@ fn parse_fields<'a>(words: &mut impl Iterator<Item = &'a str>, depth: usize) -> 
     Some(message)
 }
 
+/// The reverse of [`fields`], whose leading blank may be missing.
+pub(super) fn message(line: &str) -> Option<Message> {
+    parse_fields(&mut line.split(' ').filter(|word| !word.is_empty()), 0)
+}
+
 fn parse_value(value: &str, depth: usize) -> Option<Value> {
     Some(match value.split_once(',') {
         None => Value::Text(unescape(value)?),
@@ -176,7 +182,7 @@ fn parse_value(value: &str, depth: usize) -> Option<Value> {
     })
 }
 
-fn text(word: &str) -> Option<String> {
+pub(super) fn text(word: &str) -> Option<String> {
     String::from_utf8(unescape(word)?).ok()
 }
 
@@ -197,7 +203,7 @@ fn unescape(word: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn unhex(digits: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -219,6 +225,7 @@ mod tests {
             Input::Start,
             Input::Tick,
             Input::LoadAverage("0.00 0.01 0.05 1/100 1234".to_owned()),
+            Input::PeerWasAway,
             Input::ResourcesDigest("ab12".to_owned()),
             Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },
             Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },

@@ -82,6 +82,11 @@ impl Children {
         }
     }
 
+    /// No job and no script runs or waits.
+    pub fn is_idle(&self) -> bool {
+        self.jobs == 0 && !self.hook_runs && self.hooks.is_empty()
+    }
+
     /// Starts a job at once; `cause` is the node whose end is the reason for it.
     pub fn run(&mut self, job: JobId, work: Job, cause: Option<NodeName>) {
         self.jobs += 1;

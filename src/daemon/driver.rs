@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
+use crate::cluster::handoff::HandoffError;
 use crate::cluster::settings::{ClusterSettings, Faults, Membership};
 use crate::cluster::Cluster;
 use crate::config::settings as config;
@@ -34,9 +35,16 @@ use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
-use super::reload::{Change, Reload};
+use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
+
+mod successor;
+
+use successor::Successor;
+
+pub use successor::End;
 
 /// Lines about refused messages of clients within [`REFUSAL_WINDOW_MS`].
 const REFUSAL_LINES: u32 = 5;
@@ -70,6 +78,12 @@ pub struct Plan {
     pub membership: Membership,
     /// What an earlier life left active.
     pub resume: Option<ResourceSet>,
+    /// What the program before this one in this process knew; `resume` then has no effect.
+    pub state: Option<State>,
+    /// The file this process was started from.
+    pub program: Program,
+    /// The life before held foreign sets because the peer was away; only with `resume`.
+    pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
 }
@@ -78,7 +92,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// The runtime, the signal handlers or the client socket could not be set up.
-pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
+pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
@@ -89,11 +103,27 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<ExitReason> {
         }
         if reason == ExitReason::Stopped {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
-            let _ = std::fs::remove_file(driver.fifo_path);
+            let _ = std::fs::remove_file(&driver.fifo_path);
         }
+        let end = driver.end(reason);
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
-        Ok(reason)
+        Ok(end)
     })
+}
+
+/// Whether the plan's state is one that this program can go on with.
+///
+/// # Errors
+/// Why not. Nothing was changed.
+pub fn accepts(plan: &Plan) -> Result<(), HandoffError> {
+    make_cluster(plan).map(drop)
+}
+
+fn make_cluster(plan: &Plan) -> Result<Cluster, HandoffError> {
+    match &plan.state {
+        Some(state) => Cluster::import(cluster_settings(plan), now(), &state.cluster),
+        None => Ok(Cluster::new(cluster_settings(plan), now())),
+    }
 }
 
 struct Signals {
@@ -146,6 +176,9 @@ pub(super) struct Driver {
     signals: Signals,
     alarm: Alarm,
     watchdog: Watchdog,
+    successor: Successor,
+    generation: Generation,
+    peer_was_away: bool,
     pub(super) logger: Logger,
     foreground: bool,
     debug_level: u8,
@@ -170,7 +203,11 @@ impl Driver {
             .map_err(|error| io::Error::other(format!("{}: {error}", fifo_path.display())))?;
         logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
-        let mut cluster = Cluster::new(cluster_settings(&plan), now());
+        let mut cluster = make_cluster(&plan).map_err(io::Error::other)?;
+        let mut groups = Groups::new(resources, &plan.local);
+        for line in plan.state.iter().flat_map(|state| &state.groups) {
+            groups.report(line);
+        }
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
@@ -179,7 +216,7 @@ impl Driver {
             fifo,
             fifo_path,
             children: Children::new(environment),
-            groups: Groups::new(resources, &plan.local),
+            groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid()),
             server,
@@ -188,10 +225,13 @@ impl Driver {
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
             local: plan.local.clone(),
-            reload: Reload::new(&plan.layout, plan.manage_resources),
+            reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             watchdog: open_watchdog(ha_cf, &logger),
+            successor: Successor::default(),
+            generation: plan.generation,
+            peer_was_away: plan.peer_was_away && plan.state.is_none(),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -208,6 +248,9 @@ impl Driver {
         let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
         self.refresh_load();
         self.feed(Input::Start);
+        if self.peer_was_away {
+            self.feed(Input::PeerWasAway);
+        }
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -227,7 +270,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
-                change = self.reload.next() => self.reloaded(change),
+                found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => self.client(event),
                 event = self.respawn.next() => self.program(&event),
                 event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
@@ -264,6 +307,7 @@ impl Driver {
             self.feed(Input::Tick);
         }
         self.logger.log_all(self.media.take_events());
+        self.hand_over_at_rest();
     }
 
     fn refresh_load(&mut self) {
@@ -322,8 +366,10 @@ impl Driver {
     }
 
     /// Whatever SIGHUP found (messaging spec 7.3). The files were read elsewhere.
-    fn reloaded(&mut self, change: Change) {
-        match change {
+    fn reloaded(&mut self, found: Found) {
+        let goes_on = matches!(found.change, Change::Nothing | Change::Keys(_));
+        self.program_found(found.program, goes_on);
+        match found.change {
             Change::Nothing => self.logger.log(LogLevel::Info, "Configuration unchanged."),
             Change::Keys(keys) => {
                 self.logger.log(LogLevel::Info, "Rereading authentication file.");
@@ -415,6 +461,7 @@ impl Driver {
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
+                self.successor.beat_ms = monotonic_ms();
                 if let Some((level, text)) = self.watchdog.feed() {
                     self.logger.log(level, &text);
                 }

@@ -54,6 +54,25 @@ impl Groups {
         }
     }
 
+    /// What is known as progress lines, for another program file to go on with.
+    pub fn reports(&self) -> Vec<String> {
+        let word = |state: &str| match state {
+            "running" => Some("active"),
+            "stopped" => Some("inactive"),
+            "failed" => Some("failed"),
+            _ => None,
+        };
+        let mut lines = Vec::new();
+        for group in &self.groups {
+            for (index, resource) in group.resources.iter().enumerate() {
+                if let Some(state) = word(&resource.state) {
+                    lines.push(format!("resource {} {index} {} {state}", group.key, resource.word));
+                }
+            }
+        }
+        lines
+    }
+
     /// Adds the groups to a view: who holds each follows from the claims.
     pub fn add_to(&self, view: &mut ClusterView) {
         let claims: Vec<(String, String)> =
@@ -90,6 +109,7 @@ mod tests {
         groups.report("resource 10.0.0.1 0 10.0.0.1 active");
         groups.report("resource 10.0.0.1 7 10.0.0.1 failed");
         groups.report("resource 10.0.0.1 0 10.0.0.1 nonsense");
+        assert_eq!(groups.reports(), ["resource 10.0.0.1 0 10.0.0.1 active"]);
         let node = |name: &str, holding: &str| NodeView {
             name: name.to_owned(),
             holding: holding.to_owned(),

@@ -21,4 +21,5 @@ pub mod reload;
 pub mod respawn;
 pub mod script_files;
 pub mod start;
+pub mod upgrade;
 pub mod watchdog;

@@ -57,7 +57,8 @@ pub enum PidFileError {
     },
 }
 
-/// The lock on the pid file. It passes through fork(2) but not through exec; when every process
+/// The lock on the pid file. It passes through fork(2), and through exec
+/// only where [`PidFile::file`] is handed on; when every process
 /// that has it has dropped it, the claim ends. The file stays behind, as the original's does; the
 /// number in it is then stale.
 #[derive(Debug)]
@@ -96,6 +97,25 @@ impl PidFile {
                 return Self::claim(file, path, program);
             }
         }
+    }
+
+    /// Takes over the claim of the program that ran in this process before: the lock was never free.
+    ///
+    /// # Errors
+    /// The file is no longer the one of that name, or its lock is held by another process.
+    pub fn adopt(file: File, path: &Path) -> Result<Self, PidFileError> {
+        let failed = |cause| PidFileError::File { path: path.to_owned(), cause };
+        if !is_named(&file, path) || !try_lock(&file, true).map_err(failed)? {
+            return Err(PidFileError::Running { pid: None });
+        }
+        let mut adopted = Self { file, path: path.to_owned() };
+        adopted.write_own_pid()?;
+        Ok(adopted)
+    }
+
+    /// The locked file, to be passed on through exec.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     fn claim(mut file: File, path: &Path, program: &str) -> Result<Self, PidFileError> {

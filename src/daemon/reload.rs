@@ -9,6 +9,7 @@ use crate::config::{self, host::HostFacts};
 use crate::types::AuthKeys;
 
 use super::layout::Layout;
+use super::upgrade::{try_out, Program};
 
 /// What SIGHUP found.
 #[derive(Debug)]
@@ -23,15 +24,41 @@ pub enum Change {
     Broken(String),
 }
 
+/// What SIGHUP found about the program file.
+#[derive(Debug)]
+pub enum NewProgram {
+    /// It is the one that runs, or there is none.
+    Same,
+    /// Another one, which can take over.
+    Good {
+        /// Where.
+        path: PathBuf,
+        /// What it says of itself.
+        version: String,
+    },
+    /// Another one, which cannot; why.
+    Bad(String),
+}
+
+/// Everything SIGHUP found.
+#[derive(Debug)]
+pub struct Found {
+    /// About the configuration.
+    pub change: Change,
+    /// About the program file. Not looked at while the configuration is broken, which would stop it.
+    pub program: NewProgram,
+}
+
 /// Remembers the files' times and looks at them on request.
 pub struct Reload {
     directory: PathBuf,
     with_resources: bool,
     settings_file: PathBuf,
     keys_file: PathBuf,
+    program: Program,
     seen: Times,
-    sender: mpsc::UnboundedSender<(Times, Change)>,
-    receiver: mpsc::UnboundedReceiver<(Times, Change)>,
+    sender: mpsc::UnboundedSender<(Times, Found)>,
+    receiver: mpsc::UnboundedReceiver<(Times, Found)>,
     busy: bool,
 }
 
@@ -42,9 +69,9 @@ struct Times {
 }
 
 impl Reload {
-    /// Takes the present times as known. `with_resources` is `false` with `-M`: haresources is then
-    /// not looked at.
-    pub fn new(layout: &Layout, with_resources: bool) -> Self {
+    /// Takes the present times as known. `program` is the file that runs; `with_resources` is `false`
+    /// with `-M`: haresources is then not looked at.
+    pub fn new(layout: &Layout, program: Program, with_resources: bool) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (settings_file, keys_file) = (layout.ha_cf(), layout.authkeys());
         let seen = times(&settings_file, &keys_file);
@@ -53,6 +80,7 @@ impl Reload {
             with_resources,
             settings_file,
             keys_file,
+            program,
             seen,
             sender,
             receiver,
@@ -69,31 +97,47 @@ impl Reload {
         let (directory, seen, sender) = (self.directory.clone(), self.seen, self.sender.clone());
         let with_resources = self.with_resources;
         let (settings_file, keys_file) = (self.settings_file.clone(), self.keys_file.clone());
+        let program = self.program.clone();
         let work = move || {
             crate::sys::sched::drop_realtime();
             let found = times(&settings_file, &keys_file);
             let change = examine(&directory, with_resources, seen, found);
-            let _ = sender.send((found, change));
+            let program = match change {
+                Change::Broken(_) => NewProgram::Same,
+                _ => examine_program(&program, &directory, with_resources),
+            };
+            let _ = sender.send((found, Found { change, program }));
         };
         let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(256 * 1024);
         if let Err(error) = thread.spawn(work) {
-            let broken = Change::Broken(format!("cannot read the configuration again: {error}"));
-            let _ = self.sender.send((self.seen, broken));
+            let change = Change::Broken(format!("cannot read the configuration again: {error}"));
+            let _ = self.sender.send((self.seen, Found { change, program: NewProgram::Same }));
         }
     }
 
     /// The next result; cancel-safe.
-    pub async fn next(&mut self) -> Change {
+    pub async fn next(&mut self) -> Found {
         match self.receiver.recv().await {
-            Some((found, change)) => {
+            Some((times, found)) => {
                 self.busy = false;
-                if !matches!(change, Change::Broken(_)) {
-                    self.seen = found;
+                if !matches!(found.change, Change::Broken(_)) {
+                    self.seen = times;
                 }
-                change
+                found
             }
             None => std::future::pending().await,
         }
+    }
+}
+
+fn examine_program(program: &Program, directory: &std::path::Path, with_resources: bool) -> NewProgram {
+    let Some(path) = program.replaced() else {
+        return NewProgram::Same;
+    };
+    let checked = with_resources.then_some(directory);
+    match try_out(&path, checked) {
+        Ok(version) => NewProgram::Good { path, version },
+        Err(text) => NewProgram::Bad(text),
     }
 }
 

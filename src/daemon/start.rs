@@ -4,6 +4,7 @@
 //! detaches, with a text on standard error and the original's exit code.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cluster::event::ExitReason;
@@ -14,13 +15,14 @@ use crate::sys::process::{close_inherited, daemonise, set_title, Role};
 use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
-use super::driver::{self, Plan};
+use super::driver::{self, End, Plan};
 use super::host_cache;
 use super::identity;
 use super::layout::Layout;
 use super::process::{
     make_core_folders, prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState,
 };
+use super::upgrade::{pass_on, Inherited, Program, State};
 
 /// What the command line asks of a start.
 #[derive(Debug, Clone, Default)]
@@ -45,9 +47,10 @@ const EXIT_NO_PERMISSION: u8 = 4;
 
 /// Starts the daemon; in the foreground returns when it has ended, else as soon as it is detached.
 pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
+    let inherited = Inherited::take();
     if !options.foreground {
         // Before anything of ours is open: what a shell or an init script left open is not ours.
-        close_inherited(&[]);
+        close_inherited(&inherited.descriptors());
     }
     let logger = Logger::direct(LogTargets::none("heartbeat"));
     let host = HostFacts::gather();
@@ -79,7 +82,7 @@ pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
             return already_running(&logger, pid);
         }
     }
-    detach_and_run(layout, options, loaded, &logger)
+    detach_and_run(layout, options, loaded, inherited, &logger)
 }
 
 fn refuse(logger: &Logger, failure: &ConfigFailure) -> u8 {
@@ -97,10 +100,20 @@ fn already_running(logger: &Logger, pid: Option<u32>) -> u8 {
     0
 }
 
-fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logger) -> u8 {
+fn detach_and_run(
+    layout: &Layout,
+    options: &StartOptions,
+    loaded: Loaded,
+    mut inherited: Inherited,
+    logger: &Logger,
+) -> u8 {
     // The lock is taken before detaching, so that of two starts the loser can still say so; it
     // passes through the fork.
-    let mut pid_file = match PidFile::acquire(&layout.pid_file) {
+    let claimed = match inherited.pid_file.take() {
+        Some(file) => PidFile::adopt(file, &layout.pid_file),
+        None => PidFile::acquire(&layout.pid_file),
+    };
+    let mut pid_file = match claimed {
         Ok(pid_file) => pid_file,
         Err(PidFileError::Running { pid }) => return already_running(logger, pid),
         Err(error) => {
@@ -108,10 +121,16 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
             return EXIT_NO_PERMISSION;
         }
     };
+    let state = inherited.state().unwrap_or_else(|why| {
+        logger.log(LogLevel::Warning, &not_used(&why));
+        None
+    });
     // Behind the lock: this empties a folder that a running daemon's scripts use.
-    if let Err(error) = prepare_run_folders(layout) {
-        logger.log(LogLevel::Error, &error.to_string());
-        return EXIT_NO_PERMISSION;
+    if state.is_none() {
+        if let Err(error) = prepare_run_folders(layout) {
+            logger.log(LogLevel::Error, &error.to_string());
+            return EXIT_NO_PERMISSION;
+        }
     }
     logger.log_all(super::script_files::prepare(layout));
     // A quick restart is detached already and keeps its process number.
@@ -129,27 +148,76 @@ fn detach_and_run(layout: &Layout, options: &StartOptions, loaded: Loaded, logge
             return EXIT_NO_PERMISSION;
         }
     }
+    let program = Program::of_this_process();
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
-    let code = serve(layout, options, loaded, logger);
-    drop(pid_file);
-    code
-}
-
-fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logger) -> u8 {
-    let ha_cf = &loaded.configuration.ha_cf;
-    let (generation, uuid) = match load_identity(layout, &loaded, logger) {
-        Ok(identity) => identity,
+    let former = (state, inherited.peer_was_away);
+    let run = match plan(layout, options, loaded, (program, former), logger) {
+        Ok(plan) => serve(plan, options, &pid_file, logger),
         Err(text) => {
             logger.log(LogLevel::Error, &text);
-            return EXIT_GENERIC;
+            EXIT_GENERIC
         }
     };
-    if let Err(error) = set_up_core_dumps(layout, ha_cf.core_dumps, ha_cf.core_root.as_deref()) {
+    drop(pid_file);
+    run
+}
+
+fn not_used(why: &str) -> String {
+    format!("What the former program knew is not used: {why}. Its resources stay")
+}
+
+/// Everything the run needs. A state of another program that is good keeps the generation it had;
+/// else this run takes the next one.
+fn plan(
+    layout: &Layout,
+    options: &StartOptions,
+    loaded: Loaded,
+    (program, (state, peer_was_away)): (Program, (Option<State>, bool)),
+    logger: &Logger,
+) -> Result<Plan, String> {
+    let uuid = load_uuid(layout, &loaded, logger)?;
+    let ha_cf = &loaded.configuration.ha_cf;
+    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
+    logger.log_all(lines);
+    let mut plan = Plan {
+        membership,
+        layout: layout.clone(),
+        local: loaded.node.clone(),
+        configuration: loaded.configuration.clone(),
+        generation: state.as_ref().map_or(Generation::default(), |state| state.generation),
+        uuid,
+        manage_resources: options.manage_resources,
+        resume: options.resume.filter(|held| !held.is_empty()),
+        state,
+        program,
+        peer_was_away,
+        foreground: options.foreground,
+    };
+    if plan.state.is_some() {
+        match driver::accepts(&plan) {
+            Ok(()) => {
+                let text =
+                    format!("Going on where the former program ended, generation {}", plan.generation.0);
+                logger.log(LogLevel::Info, &text);
+                return Ok(plan);
+            }
+            Err(error) => logger.log(LogLevel::Warning, &not_used(&error.to_string())),
+        }
+    }
+    plan.state = None;
+    plan.generation = take_generation(layout, &loaded, logger)?;
+    Ok(plan)
+}
+
+fn serve(plan: Plan, options: &StartOptions, pid_file: &PidFile, logger: &Logger) -> u8 {
+    let ha_cf = &plan.configuration.ha_cf;
+    let layout = plan.layout.clone();
+    if let Err(error) = set_up_core_dumps(&layout, ha_cf.core_dumps, ha_cf.core_root.as_deref()) {
         logger.log(LogLevel::Warning, &error.to_string());
     }
     let users = ha_cf.clients.iter().map(|client| (client.user.as_str(), client.account.uid));
-    if let Err(error) = make_core_folders(layout, ha_cf.core_root.as_deref(), users) {
+    if let Err(error) = make_core_folders(&layout, ha_cf.core_root.as_deref(), users) {
         logger.log(LogLevel::Warning, &error.to_string());
     }
     if let Err(error) = logger.go_to_background(options.foreground) {
@@ -158,30 +226,17 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
     }
     logger.install_backend(ha_cf.log.debug_level);
     become_dependable(ha_cf, options, logger);
-    let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
-    logger.log_all(lines);
-    let plan = Plan {
-        membership,
-        layout: layout.clone(),
-        local: loaded.node.clone(),
-        configuration: loaded.configuration,
-        generation,
-        uuid,
-        manage_resources: options.manage_resources,
-        resume: options.resume.filter(|held| !held.is_empty()),
-        foreground: options.foreground,
-    };
+    let own = plan.program.clone();
     match driver::run(plan, logger.clone()) {
-        Ok(ExitReason::Stopped) => {
+        Ok(End { reason: ExitReason::Stopped, .. }) => {
             logger.flush(std::time::Duration::from_secs(2));
             0
         }
-        Ok(ExitReason::QuickRestart(held)) => start_anew(options, Some(held), logger),
-        Ok(ExitReason::Restart) => start_anew(options, None, logger),
-        Ok(ExitReason::StopFailed) => {
+        Ok(End { reason: ExitReason::StopFailed, .. }) => {
             logger.flush(std::time::Duration::from_secs(2));
             reset_machine(logger)
         }
+        Ok(end) => start_anew(&layout, options, (&own, end), pid_file, logger),
         Err(error) => {
             logger.log(LogLevel::Error, &error.to_string());
             logger.flush(std::time::Duration::from_secs(2));
@@ -204,21 +259,25 @@ pub fn log_panics(logger: &Logger, targets: &LogTargets) {
     }));
 }
 
-/// Generation and uuid; the generation is on disk when this returns (messaging spec 3.1).
-fn load_identity(layout: &Layout, loaded: &Loaded, logger: &Logger) -> Result<(Generation, Uuid), String> {
-    let ha_cf = &loaded.configuration.ha_cf;
-    let (uuid, lines) = if ha_cf.uuid_from_name {
+/// This node's identity (messaging spec 3.1).
+fn load_uuid(layout: &Layout, loaded: &Loaded, logger: &Logger) -> Result<Uuid, String> {
+    let (uuid, lines) = if loaded.configuration.ha_cf.uuid_from_name {
         identity::uuid_from_name(&loaded.node)
     } else {
         identity::uuid_from_file(&layout.uuid_file()).map_err(|error| error.to_string())?
     };
     logger.log_all(lines);
+    Ok(uuid)
+}
+
+/// This run's generation, on disk when this returns (messaging spec 3.1).
+fn take_generation(layout: &Layout, loaded: &Loaded, logger: &Logger) -> Result<Generation, String> {
+    let from_time = loaded.configuration.ha_cf.generation_from_time;
     let now_s = crate::sys::time::unix_time_s();
-    let (generation, lines) =
-        identity::next_generation(&layout.generation_file(), ha_cf.generation_from_time, now_s)
-            .map_err(|error| error.to_string())?;
+    let (generation, lines) = identity::next_generation(&layout.generation_file(), from_time, now_s)
+        .map_err(|error| error.to_string())?;
     logger.log_all(lines);
-    Ok((generation, uuid))
+    Ok(generation)
 }
 
 /// Realtime priority and locked memory when permitted; the original's lines when not.
@@ -239,12 +298,47 @@ fn become_dependable(ha_cf: &HaCf, options: &StartOptions, logger: &Logger) {
     }
 }
 
-/// Executes this program once more, in this process.
-fn start_anew(options: &StartOptions, held: Option<ResourceSet>, logger: &Logger) -> u8 {
+/// Executes this program once more, or the one that takes over, in this process. The lock on the pid
+/// file stays held.
+fn start_anew(
+    layout: &Layout,
+    options: &StartOptions,
+    (own, end): (&Program, End),
+    pid_file: &PidFile,
+    logger: &Logger,
+) -> u8 {
     logger.log(LogLevel::Info, "Performing heartbeat restart exec.");
-    logger.flush(std::time::Duration::from_millis(500));
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("heartbeat");
+    logger.flush(std::time::Duration::from_millis(if end.state.is_some() { 50 } else { 500 }));
+    let held = match end.reason {
+        ExitReason::QuickRestart(held) => Some(held),
+        _ => None,
+    };
+    // The running file last: where the new one does not start after all, it goes on itself.
+    let mut problem = None;
+    for file in end.program.iter().map(PathBuf::as_path).chain([Path::new("/proc/self/exe")]) {
+        let mut command = Command::new(file);
+        command.arg0(Program::name_for_exec(Some(end.program.as_deref().unwrap_or(own.path()))));
+        add_options(&mut command, options, held);
+        let (kept, lost) =
+            pass_on(&mut command, end.state.as_ref(), end.awaits_failback, &layout.run_dir, pid_file.file());
+        if let Some(text) = lost {
+            logger.log(LogLevel::Warning, &not_used(&text));
+        }
+        let error = command.exec();
+        logger.log(LogLevel::Error, &format!("cannot execute {}: {error}", file.display()));
+        problem = Some(error);
+        drop(kept);
+    }
+    let error = problem.map(|error| error.to_string()).unwrap_or_default();
+    logger.log(
+        LogLevel::Critical,
+        &format!("cannot execute heartbeat again: {error}; this node goes down with its resources active"),
+    );
+    logger.flush(std::time::Duration::from_secs(2));
+    EXIT_GENERIC
+}
+
+fn add_options(command: &mut Command, options: &StartOptions, held: Option<ResourceSet>) {
     if let Some(held) = held {
         command.args(["-R", "-C", held.as_str()]);
     }
@@ -257,13 +351,6 @@ fn start_anew(options: &StartOptions, held: Option<ResourceSet>, logger: &Logger
     if !options.realtime {
         command.arg("-l");
     }
-    let error = command.exec();
-    logger.log(
-        LogLevel::Critical,
-        &format!("cannot execute heartbeat again: {error}; this node goes down with its resources active"),
-    );
-    logger.flush(std::time::Duration::from_secs(2));
-    EXIT_GENERIC
 }
 
 /// After a stop that failed: the machine must not go on with a resource that another node will

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -131,6 +131,39 @@ pub fn close_inherited(keep: &[RawFd]) {
         .collect();
     for descriptor in open {
         close(descriptor);
+    }
+}
+
+/// Takes over a descriptor that the program before this one in this process left open. It is then
+/// closed at exec again.
+///
+/// # Errors
+/// There is no such descriptor, or it is one of the standard ones.
+pub fn adopt_inherited(descriptor: RawFd) -> io::Result<fs::File> {
+    if descriptor <= 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: only asks; a descriptor that is not open is an error.
+    if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and nothing in this young program owns it: it was opened before the exec,
+    // and the caller names each once.
+    let file = unsafe { fs::File::from_raw_fd(descriptor) };
+    drop_at_exec(&file, true)?;
+    Ok(file)
+}
+
+/// Whether exec(2) closes the file (FD_CLOEXEC).
+///
+/// # Errors
+/// The kernel's.
+pub fn drop_at_exec(file: &fs::File, closed: bool) -> io::Result<()> {
+    let flags = if closed { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: the descriptor is open as long as `file` lives.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Goal: what a dead host or daemon served is served again, once, by the right node.
 //! Method: power off, kill, restart at chosen moments; owners from the ground truth.
 
+use ha_core::cluster::event::Command;
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 
@@ -28,6 +29,19 @@ fn it_returns_and_gets_its_group_back_or_not() {
         let mut pair = Scenario::running(|config| config.auto_failback = auto_failback);
         pair.crash(A).rest().owners(B, B);
         pair.start(A).rest().owners(home, B).never_two();
+    }
+}
+
+/// The survivor starts anew at the very moment at which the other node is back.
+#[test]
+fn it_gets_its_group_back_although_the_survivor_was_reloaded_meanwhile() {
+    for early_ms in [0, 1, 10, 30, 50, 59, 70, 100] {
+        let mut pair = Scenario::running(|_| {});
+        pair.crash(A).rest().owners(B, B);
+        // A daemon is there 700 ms after the power; a quick restart takes 60 ms.
+        pair.act(Action::Start(A)).run_ms(700 - early_ms);
+        pair.act(Action::Ask(B, Command::QuickRestart));
+        pair.rest().owners(A, B).never_two();
     }
 }
 

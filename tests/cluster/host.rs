@@ -49,6 +49,8 @@ pub struct Host {
     pub(crate) tick_at_ms: Option<u64>,
     pub(crate) tick_epoch: u64,
     pub(crate) resume: Option<ResourceSet>,
+    /// The life before the quick restart awaited failback.
+    pub(crate) peer_was_away: bool,
 }
 
 impl Host {
@@ -91,6 +93,7 @@ impl Host {
             tick_at_ms: None,
             tick_epoch: 0,
             resume: None,
+            peer_was_away: false,
         }
     }
 }
@@ -140,6 +143,9 @@ impl World {
         self.hosts[host].daemon = Some(daemon);
         self.checker.daemon_started(self.now_ms, host);
         self.feed(host, Input::Start);
+        if std::mem::take(&mut self.hosts[host].peer_was_away) {
+            self.feed(host, Input::PeerWasAway);
+        }
         self.feed(host, Input::ResourcesDigest("5d41402abc4b2a76b9719d911017c592".to_owned()));
         self.feed(host, Input::LoadAverage("0.01 0.02 0.05 1/123 4567".to_owned()));
     }
@@ -186,6 +192,7 @@ impl World {
         this.jobs.clear();
         this.kernel.reset();
         this.resume = None;
+        this.peer_was_away = false;
         self.end_daemon(host);
     }
 
@@ -237,6 +244,8 @@ impl World {
 
     pub(crate) fn exit(&mut self, host: usize, reason: ExitReason) {
         self.checker.exited(host, reason, &self.hosts);
+        let ended = self.hosts[host].daemon.as_ref();
+        let awaits_failback = ended.is_some_and(|daemon| daemon.cluster.awaits_failback());
         self.end_daemon(host);
         match reason {
             ExitReason::Stopped => self.abort_jobs(host),
@@ -253,6 +262,7 @@ impl World {
                 self.abort_jobs(host);
                 self.hosts[host].killed = true;
                 self.hosts[host].resume = Some(held);
+                self.hosts[host].peer_was_away = awaits_failback;
                 let life = self.hosts[host].life;
                 self.push(self.now_ms + EXEC_MS, Event::StartDaemon { host, life });
             }

@@ -32,6 +32,43 @@ fn world_recordings(world: World) -> Vec<Recording> {
     world.recordings
 }
 
+/// A program file that takes over at many moments of rest changes nothing of what is decided.
+#[test]
+fn a_node_handed_over_as_text_behaves_as_if_never_touched() {
+    let mut handed_over = 0;
+    for seed in 0..10 {
+        let world = match swarm::run(seed, Faults::default(), true) {
+            Ok(world) => world,
+            Err(failure) => failure.world,
+        };
+        for recording in world_recordings(world) {
+            handed_over += replay_handing_over(seed, recording);
+        }
+    }
+    assert!(handed_over > 300, "{handed_over}");
+}
+
+fn replay_handing_over(seed: u64, recording: Recording) -> usize {
+    let mut cluster = Cluster::new(recording.settings.clone(), recording.born);
+    let mut handed_over = 0;
+    let steps = recording.inputs.iter().zip(&recording.outputs).enumerate();
+    for (step, ((now, line), expected)) in steps {
+        // Not at each, because of the time that would take.
+        if let Some(state) = (step % 17 == 0).then(|| cluster.export()).flatten() {
+            cluster = Cluster::import(recording.settings.clone(), *now, &state).expect("a state is read");
+            handed_over += 1;
+        }
+        cluster.handle(*now, line.parse().expect("a recorded line parses"));
+        let outputs = std::iter::from_fn(|| cluster.poll_output()).map(|output| output.to_string());
+        // How often a line was logged is not handed over.
+        let decisions = |line: &String| !line.starts_with("log ");
+        let outputs: Vec<String> = outputs.filter(decisions).collect();
+        let expected: Vec<String> = expected.iter().filter(|line| decisions(line)).cloned().collect();
+        assert_eq!(outputs, expected, "seed {seed}, node{}, after {line}", recording.host + 1);
+    }
+    handed_over
+}
+
 fn replay(seed: u64, recording: Recording) {
     let mut cluster = Cluster::new(recording.settings, recording.born);
     for ((now, line), expected) in recording.inputs.iter().zip(&recording.outputs) {

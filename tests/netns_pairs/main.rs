@@ -12,6 +12,7 @@ mod links;
 mod pauses;
 mod reload;
 mod serial;
+mod upgrade;
 mod watchdog;
 
 use std::time::{Duration, Instant};

@@ -39,7 +39,7 @@ fn run(host: &Host, words: &[&str], code: i32) -> String {
 
 /// Starts a logging daemon and waits until it listens.
 fn start(world: &World, host: &Host, daemon: &str) {
-    run(host, &[daemon, "-d", "-c", "/root/logd.cf"], 0);
+    run(host, &[daemon, "-d", "-c", "/tmp/logd.cf"], 0);
     wait_for(world, "a logging daemon that listens", PATIENCE, || {
         host.run(&[CLIENTS[1], "-t", "probe", "are you there"]).is_ok_and(|output| output.code == Some(0))
     });
@@ -67,7 +67,7 @@ fn clients_and_daemons_of_either_kind() {
     let Some(world) = host_with_both() else { return };
     let host = world.host("node1").expect("host");
     let configuration = "logfile /var/log/L\ndebugfile /var/log/D\nlogfacility none\n";
-    host.write_file("/root/logd.cf", configuration).expect("write");
+    host.write_file("/tmp/logd.cf", configuration).expect("write");
     let mut seen = Vec::new();
     for (kind, daemon) in DAEMONS {
         for client in CLIENTS {
@@ -141,12 +141,12 @@ fn our_daemon_logs_through_either() {
     let ha_cf = world.ha_cf(100, 1000, &["use_logd yes", "conn_logd_time 500ms", "node node2"]);
     world.configure(&ha_cf, "node1 hello\n").expect("configure");
     let script = "#!/bin/sh\n. /usr/lib/ocf/lib/heartbeat/ocf-shellfuncs\n\
-                  case $1 in status) [ -e /root/started ] && echo running;; start) touch /root/started;;\n\
-                  stop) rm -f /root/started;; esac\n\
+                  case $1 in status) [ -e /tmp/started ] && echo running;; start) touch /tmp/started;;\n\
+                  stop) rm -f /tmp/started;; esac\n\
                   [ \"$1\" = status ] || ha_log \"info: hello $1\"\n";
     host.write_file_with_mode("/etc/ha.d/resource.d/hello", script, 0o755).expect("script");
     let configuration = "logfile /var/log/L\nlogfacility none\n";
-    host.write_file("/root/logd.cf", configuration).expect("write");
+    host.write_file("/tmp/logd.cf", configuration).expect("write");
     start(&world, host, DAEMONS[1].1);
     host.start_daemon().expect("daemon starts");
     let logged = |path: &str, part: &str| host.read_file(path).expect("log").contains(part);
@@ -201,8 +201,8 @@ fn lines_that_nobody_takes_delay_no_beat() {
     disk_that_takes_nothing(&world, host, peer, reader);
 
     // A new life of the daemon, with a logging daemon.
-    host.write_file("/root/logd.cf", "debugfile /var/log/L\nlogfacility none\n").expect("write");
-    run(host, &[DAEMONS[0].1, "-d", "-c", "/root/logd.cf"], 0);
+    host.write_file("/tmp/logd.cf", "debugfile /var/log/L\nlogfacility none\n").expect("write");
+    run(host, &[DAEMONS[0].1, "-d", "-c", "/tmp/logd.cf"], 0);
     host.write_file("/etc/ha.d/ha.cf", &ha_cf(&["debug 4", "use_logd yes", "conn_logd_time 500ms"]))
         .expect("write");
     run(host, &[ha_core::demo::host::DAEMON, "-r"], 0);
