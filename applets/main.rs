@@ -11,8 +11,10 @@ mod ha_logger;
 mod harc;
 mod heartbeat;
 mod ip_addr;
+mod ipfail;
 mod mach_down;
 mod multicall;
+mod pingd;
 mod propagate;
 mod req_resource;
 mod resource_manager;
@@ -37,7 +39,9 @@ const APPLETS: &[Applet] = &[
     harc::APPLET,
     heartbeat::APPLET,
     ip_addr::APPLET,
+    ipfail::APPLET,
     mach_down::APPLET,
+    pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,
     resource_manager::APPLET,

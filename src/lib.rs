@@ -16,6 +16,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod ipc;
+pub mod ipfail;
 pub mod log;
 pub mod media;
 pub mod net;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ha_core::config::check::{check, Scripts};
 use ha_core::config::diagnostic::Diagnostic;
 use ha_core::config::directive::{self, DIRECTIVES};
-use ha_core::config::host::{HostFacts, Interface};
+use ha_core::config::host::{Device, HostFacts, Interface};
 use ha_core::config::settings::{Account, ApiAuth, AutoFailback, Compression, MediumConfig, MessageFormat};
 use ha_core::config::source::{Source, FILE_MAX_BYTES};
 use ha_core::config::{
@@ -32,6 +32,12 @@ fn host() -> HostFacts {
             ("lo".into(), interface(2)),
         ]),
         resolve: |host| host.parse().ok(),
+        resolve6: |host| Some(std::net::SocketAddrV6::new(host.parse().ok()?, 0, 0, 0)),
+        device: |path| match path {
+            "/dev/ttyS0" | "/dev/ttyS1" => Device::Character,
+            "/etc/passwd" => Device::Other,
+            _ => Device::Missing,
+        },
         udp_services: vec![(53, "domain".into()), (694, "ha-cluster".into())],
         user: |name| {
             let known = [("root", 0), ("hacluster", 102)].into_iter().find(|(known, _)| *known == name);

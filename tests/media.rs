@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ha_core::config::settings::MediumConfig;
-use ha_core::media::{MediaSet, RECEIVE_BUFFER_BYTES};
-use ha_core::types::LogLevel;
+use ha_core::config::settings::{MediumConfig, PingConfig, PingKind};
+use ha_core::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
+use ha_core::types::{LogLevel, NodeName};
 use nix::sched::{setns, unshare, CloneFlags};
 
 #[path = "support/skip.rs"]
@@ -108,7 +108,12 @@ fn mcast(device: &str, loop_back: bool) -> MediumConfig {
 async fn hear(set: &mut MediaSet) -> String {
     let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
     let received = tokio::time::timeout(LIMIT, set.receive(&mut buffer)).await.expect("nothing came");
-    format!("{}: {}", received.link, String::from_utf8_lossy(&buffer[..received.length]))
+    match &received {
+        Received::Packet { link, .. } => {
+            format!("{link}: {}", String::from_utf8_lossy(received.bytes(&buffer)))
+        }
+        Received::PingAnswer { node } => format!("{node} answers"),
+    }
 }
 
 /// Sends `text` again and again until the other side hears it over `link`.
@@ -195,8 +200,10 @@ fn several_media_at_once_tell_their_links_apart() {
         let (mut links, end) = (Vec::new(), Instant::now() + LIMIT);
         while links.len() < 4 && Instant::now() < end {
             b.drain(&mut buffer, 100, |received, bytes| {
-                if bytes == b"final" {
-                    links.push(received.link.to_string());
+                if let Received::Packet { link, .. } = received {
+                    if bytes == b"final" {
+                        links.push(link.to_string());
+                    }
                 }
             });
         }
@@ -342,5 +349,200 @@ fn pending_packets_are_drained_without_the_runtime() {
             b.drain(&mut buffer, 7, |_, bytes| heard.push(String::from_utf8_lossy(bytes).into_owned()));
         }
         assert_eq!(heard, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
+    });
+}
+
+fn ping(kind: PingKind, name: &str, hosts: &[&str]) -> MediumConfig {
+    let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+    MediumConfig::Ping(PingConfig { kind, name: NodeName::new(name).unwrap(), hosts, nodes_before: 0 })
+}
+
+/// Asks all ping nodes a few times; who answered within half a second.
+async fn answering(set: &mut MediaSet) -> Vec<String> {
+    let mut nodes = Vec::new();
+    for number in 0..5 {
+        set.ask_ping_nodes(|word, node| Some(format!("{word} {node} {number}").into_bytes()), 0);
+        let hears = async {
+            loop {
+                nodes.push(hear(set).await);
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(100), hears).await;
+    }
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+#[test]
+fn ping_nodes_answer_while_their_hosts_do() {
+    story(async |mut world| {
+        for node in 0..2 {
+            world.ip(node, &format!("addr add fd77:1::{}/64 dev eth1 nodad", node + 1));
+        }
+        let configs = [
+            bcast("eth1"),
+            ping(PingKind::Host, "host", &["10.77.1.2:0"]),
+            ping(PingKind::Host6, "host6", &["[fd77:1::2]:0"]),
+            ping(PingKind::Group, "group", &["10.99.0.1:0", "10.77.2.2:0", "10.77.1.2:0"]),
+            ping(PingKind::Host, "nobody", &["10.99.0.1:0"]),
+        ];
+        let mut a = world.open(0, &configs);
+        let expected = ["group answers", "host answers", "host6 answers"];
+        assert_eq!(answering(&mut a).await, expected);
+        assert!(!a.links().iter().any(|link| link.as_str() == "host"));
+        // The group has another member on the other cable.
+        world.ip(1, "link set eth1 down");
+        assert_eq!(answering(&mut a).await, ["group answers"]);
+        world.ip(1, "link set eth1 up");
+        world.ip(1, "addr replace fd77:1::2/64 dev eth1 nodad");
+        let end = Instant::now() + LIMIT;
+        while answering(&mut a).await != expected {
+            assert!(Instant::now() < end);
+            world.maintain(0, &mut a);
+        }
+        let events = texts(&mut a);
+        let started = events.iter().filter(|text| text.ends_with("heartbeat started.")).count();
+        assert_eq!(started, 4, "{events:?}");
+        assert!(
+            events.iter().any(|text| text.starts_with("ERROR: write_child: write failure on ping nobody.")),
+            "{events:?}"
+        );
+    });
+}
+
+/// What other programs on this host ask, and what strangers send, is nothing to us and wakes nobody.
+#[test]
+fn foreign_echoes_are_not_heard() {
+    story(async |world| {
+        let configs = [bcast("eth2"), ping(PingKind::Host, "host", &["10.77.1.2:0"])];
+        let mut a = world.open(0, &configs);
+        world.enter(0);
+        let other =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::ICMPV4))
+                .unwrap();
+        other.set_read_timeout(Some(LIMIT)).unwrap();
+        let to: std::net::SocketAddr = "10.77.1.2:0".parse().unwrap();
+        let own = (std::process::id() & 0xffff) as u16;
+        // Requests of others: with another identifier, and with ours but a payload we did not send.
+        for identifier in [own.wrapping_add(1), own] {
+            let mut packet = vec![8, 0, 0, 0];
+            packet.extend(identifier.to_be_bytes());
+            packet.extend([0, 0, b'x', b'x']);
+            let sum = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            packet[2..4].copy_from_slice(&sum.to_be_bytes());
+            other.send_to(&packet, &to.into()).unwrap();
+            // It was answered before we look.
+            let mut buffer = [std::mem::MaybeUninit::uninit(); 200];
+            other.recv(&mut buffer).unwrap();
+        }
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
+        assert_eq!(a.try_receive(&mut buffer), None);
+        a.ask_ping_nodes(|_, _| Some(b"own".to_vec()), 0);
+        assert_eq!(hear(&mut a).await, "host answers");
+    });
+}
+
+fn mcast6(device: &str, group: &str) -> MediumConfig {
+    let group = group.parse().unwrap();
+    MediumConfig::Multicast6 { device: device.to_owned(), group, port: PORT, hops: 1, loop_back: false }
+}
+
+fn ucast6(device: &str, peer: &str) -> MediumConfig {
+    MediumConfig::Unicast6 { device: device.to_owned(), peer: peer.parse().unwrap() }
+}
+
+/// Gives both ends of a cable addresses that are usable at once: fd77:N::1 and fe80::1, and ::2.
+fn address6(world: &World, device: &str) {
+    for node in 0..2 {
+        let number = &device[3..];
+        world.ip(node, &format!("addr add fd77:{number}::{}/64 dev {device} nodad", node + 1));
+        world.ip(node, &format!("addr add fe80::{}/64 dev {device} nodad", node + 1));
+    }
+}
+
+#[test]
+fn multicast_over_ipv6_carries_both_ways() {
+    story(async |world| {
+        address6(&world, "eth1");
+        both_ways(world, [vec![mcast6("eth1", "ff12::77")], vec![mcast6("eth1", "ff12::77")]]).await;
+    });
+    story(async |world| {
+        address6(&world, "eth1");
+        both_ways(world, [vec![mcast6("eth1", "ff15::77")], vec![mcast6("eth1", "ff15::77")]]).await;
+    });
+}
+
+#[test]
+fn unicast_over_ipv6_carries_both_ways() {
+    for prefix in ["fd77:1::", "fe80::"] {
+        story(async move |world| {
+            address6(&world, "eth1");
+            let [one, two] = [1, 2].map(|last| ucast6("eth1", &format!("{prefix}{last}")));
+            both_ways(world, [vec![two], vec![one]]).await;
+        });
+    }
+}
+
+/// Media of both families and of the same port on one device and on two do not hear each other.
+#[test]
+fn families_and_devices_are_told_apart() {
+    story(async |world| {
+        address6(&world, "eth1");
+        address6(&world, "eth2");
+        let configs = [
+            vec![
+                bcast("eth1"),
+                mcast6("eth1", "ff15::77"),
+                ucast6("eth1", "fd77:1::2"),
+                mcast6("eth2", "ff15::77"),
+                ucast6("eth2", "fe80::2"),
+            ],
+            vec![
+                bcast("eth1"),
+                mcast6("eth1", "ff15::77"),
+                ucast6("eth1", "fd77:1::1"),
+                mcast6("eth2", "ff15::77"),
+                ucast6("eth2", "fe80::1"),
+            ],
+        ];
+        let (mut a, mut b) = (world.open(0, &configs[0]), world.open(1, &configs[1]));
+        until_heard(&mut a, &mut b, "eth1", "warm").await;
+        until_heard(&mut a, &mut b, "eth2", "warm").await;
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
+        let (mut links, end) = (Vec::new(), Instant::now() + LIMIT);
+        assert_eq!(a.send(b"final", 0).sent, 5);
+        while links.len() < 5 && Instant::now() < end {
+            b.drain(&mut buffer, 100, |received, bytes| {
+                if let Received::Packet { link, .. } = received {
+                    if bytes == b"final" {
+                        links.push(link.to_string());
+                    }
+                }
+            });
+        }
+        links.sort();
+        assert_eq!(links, ["eth1", "eth1", "eth1", "eth2", "eth2"]);
+        assert!(tokio::time::timeout(Duration::from_millis(100), hear(&mut b)).await.is_err(), "and no more");
+    });
+}
+
+#[test]
+fn recreated_device_is_used_again_over_ipv6() {
+    story(async |mut world| {
+        address6(&world, "eth1");
+        let configs = [vec![mcast6("eth1", "ff12::77"), ucast6("eth1", "fe80::2"), bcast("eth2")]];
+        let (mut a, mut b) = (world.open(0, &configs[0]), world.open(1, &configs[0]));
+        until_heard(&mut a, &mut b, "eth1", "before").await;
+        world.ip(0, "link del eth1");
+        world.maintain(0, &mut a);
+        world.maintain(1, &mut b);
+        assert_eq!(a.send(b"dropped", 0).dropped, 2);
+        world.make_link("eth1");
+        address6(&world, "eth1");
+        world.maintain(0, &mut a);
+        world.maintain(1, &mut b);
+        until_heard(&mut a, &mut b, "eth1", "after").await;
     });
 }

@@ -510,7 +510,7 @@ impl Cluster {
             "n_stnth"
         };
         self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
-        if gave_up && self.claims.hold == ResourceSet::ALL {
+        if gave_up && self.claims.hold == ResourceSet::ALL && self.releasing().is_empty() {
             self.claims.peer_stable = true;
             return;
         }

@@ -53,6 +53,25 @@ impl Cluster {
         }
     }
 
+    /// A daemon started anew (`-R -C SET`) holds something before communication is up. If the peer
+    /// claims it too and does not hear us, communication will not come up by itself: let go, as the
+    /// unheard one does at any other time.
+    pub(super) fn give_way_unheard(&mut self) {
+        let unheard = self.peer().and_then(|peer| peer.extension.as_ref()).is_some_and(|peer| !peer.hears_us);
+        if self.claims.phase != Phase::Waiting || !unheard || !self.peer_is_live() {
+            return;
+        }
+        let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
+        let give = self.conflict_loss(overlap).minus(self.releasing());
+        if self.claims.peer_known && !give.is_empty() {
+            let text = format!(
+                "the other node claims {give} resources and does not hear this one: releasing them here"
+            );
+            self.log(LogLevel::Warning, &text);
+            self.schedule(Job::Release(give), Purpose::Conflict);
+        }
+    }
+
     /// Which part of the overlap this node lets go; the peer is of ours.
     fn conflict_loss(&self, overlap: ResourceSet) -> ResourceSet {
         let Some(extension) = self.peer().and_then(|peer| peer.extension.as_ref()) else {

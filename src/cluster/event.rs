@@ -70,6 +70,11 @@ pub enum Input {
         /// Whose packet it is.
         node: NodeName,
     },
+    /// A ping node answered a question of ours.
+    PingAnswer {
+        /// Which.
+        node: NodeName,
+    },
     /// Time passed: timers are looked at.
     Tick,
     /// The text of the load average for the `ld` field, without newline.
@@ -229,6 +234,7 @@ impl fmt::Display for Input {
             Self::Copy { link, node } => {
                 write!(f, "copy {} {}", text::escape(link.as_str()), text::escape(node.as_str()))
             }
+            Self::PingAnswer { node } => write!(f, "ping-answer {}", text::escape(node.as_str())),
             Self::Tick => write!(f, "tick"),
             Self::LoadAverage(load) => write!(f, "load {}", text::escape(load)),
             Self::JobDone { job, outcome } => {

@@ -45,6 +45,9 @@ pub struct Fingerprint {
 /// Distances of sequence numbers beyond this count as this.
 const WINDOW: u64 = 10;
 
+/// Moments further ahead count as this far: an hour that nobody waits out is for ever.
+const FAR_MS: u64 = 60_000;
+
 /// Fields of a message that nothing is decided by, or that follow from others.
 const DULL: [&str; 6] = ["ts", "ld", "ttl", "srcuuid", "destuuid", "ackseq"];
 
@@ -63,7 +66,7 @@ impl Fingerprint {
     pub fn moment(&mut self, at_ms: u64, oldest_ms: u64) {
         let Frame { now_ms, grain_ms, .. } = self.frame;
         let steps = |ms: u64| ms.saturating_add(grain_ms / 2) / grain_ms;
-        let ahead = steps(at_ms.saturating_sub(now_ms));
+        let ahead = steps(at_ms.saturating_sub(now_ms).min(FAR_MS));
         let behind = steps(now_ms.saturating_sub(at_ms).min(oldest_ms));
         self.add((ahead, behind));
     }
@@ -141,7 +144,7 @@ impl Fingerprint {
 
     /// Somebody may still ask for this message of this node. Of a long row that nobody got, the
     /// first and the last [`WINDOW`] stand for all.
-    pub(super) fn may_be_asked_for(&self, number: u64) -> bool {
+    pub fn may_be_asked_for(&self, number: u64) -> bool {
         let (oldest, newest) = self.frame.own_numbers;
         let near_end = number < oldest.saturating_add(WINDOW) || number.saturating_add(WINDOW) > newest;
         number >= oldest && near_end
@@ -165,6 +168,7 @@ impl Cluster {
             nodes,
             me,
             peer,
+            pings,
             history,
             load: _,
             random: _,
@@ -191,6 +195,9 @@ impl Cluster {
             }
         }
         into.add(nodes.get(*me).map(|node| &node.status));
+        for ping in pings {
+            ping.fingerprint(settings.dead_ping_ms, into);
+        }
         history.fingerprint(into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);

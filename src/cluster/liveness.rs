@@ -100,6 +100,7 @@ impl Cluster {
             .chain(self.liveness.reqnodes_retry_ms)
             .chain(self.joining_ends_ms())
             .chain([self.liveness.next_beat_ms])
+            .chain(self.next_ping_timeout_ms())
             .min()
     }
 
@@ -123,6 +124,7 @@ impl Cluster {
                 self.mark_dead(index);
             }
         }
+        self.tick_pings();
         if self.liveness.reqnodes_retry_ms.is_some_and(|due| now_ms >= due) {
             self.send_reqnodes();
         }
@@ -381,6 +383,11 @@ impl Cluster {
         self.nodes[index].links[position].up = up;
         let node = self.nodes[index].name.clone();
         let link = self.nodes[index].links[position].name.clone();
+        self.tell_link(&node, &link, up);
+    }
+
+    /// The log line, the clients' event and the script of a link that went up or down.
+    pub(super) fn tell_link(&mut self, node: &NodeName, link: &LinkName, up: bool) {
         let state = if up { "up" } else { "dead" };
         self.log(LogLevel::Info, &format!("Link {node}:{link} {state}."));
         let event = Message::new("ifstat")

@@ -7,6 +7,7 @@
 //! | `members` | who belongs to the cluster: node lists, adding, deleting, weights, sites |
 //! | `sequence` | order, gaps, retransmission |
 //! | `liveness` | beats, deaths, links, when communication is up |
+//! | `ping` | whether ping nodes answer |
 //! | `claims` | who holds which set, first acquisition, takeover |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
 //! | `original` | what only a 3.0.6 peer needs |
@@ -35,6 +36,7 @@ mod local;
 mod members;
 mod node;
 mod original;
+mod ping;
 mod receive;
 mod sequence;
 mod shutdown;
@@ -57,6 +59,7 @@ use liveness::Liveness;
 use members::Members;
 use node::{Node, Status};
 use original::Original;
+use ping::PingNode;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
@@ -85,6 +88,7 @@ pub struct Cluster {
     me: usize,
     /// Index of the one other node; `None` in a cluster of one.
     peer: Option<usize>,
+    pings: Vec<PingNode>,
     history: History,
     load: String,
     random: u64,
@@ -126,6 +130,7 @@ impl Cluster {
             .collect();
         let me = settings.nodes.iter().position(|name| *name == settings.local).unwrap_or(0);
         let peer = (0..nodes.len()).rev().find(|index| *index != me);
+        let pings = settings.pings.iter().cloned().filter_map(PingNode::new).collect();
         let claims = Claims::new(settings.resume);
         let mut cluster = Self {
             now,
@@ -133,6 +138,7 @@ impl Cluster {
             nodes,
             me,
             peer,
+            pings,
             history: History::default(),
             load: "n/a".to_owned(),
             random,
@@ -170,6 +176,7 @@ impl Cluster {
             Input::Start => self.start(),
             Input::Packet { link, key_index, message } => self.receive(&link, key_index, &message),
             Input::Copy { link, node } => self.receive_copy(&link, &node),
+            Input::PingAnswer { node } => self.ping_answered(&node),
             Input::Tick => self.tick(),
             Input::LoadAverage(text) => {
                 self.load = text.chars().filter(|c| !c.is_control()).take(64).collect()
@@ -235,6 +242,8 @@ impl Cluster {
             self.adopt_orphans();
             self.hand_over_failed();
             self.fail_back();
+        } else if self.settings.manage_resources {
+            self.give_way_unheard();
         }
         self.advance_shutdown();
         self.start_jobs();
@@ -277,7 +286,7 @@ impl Cluster {
         if sequenced {
             message.set_text("ld", &self.load);
         }
-        let ttl = usize::from(self.settings.hop_fudge) + self.nodes.len();
+        let ttl = usize::from(self.settings.hop_fudge) + self.nodes.len() + self.pings.len();
         message.set_text("ttl", &ttl.to_string());
         if let Some(number) = number {
             self.history.keep(number, message.clone(), self.now.monotonic_ms);

@@ -26,6 +26,10 @@ pub struct ClusterSettings {
     pub warn_time_ms: u64,
     /// `initdead`
     pub init_dead_ms: u64,
+    /// Ping nodes in configuration order.
+    pub pings: Vec<PingSettings>,
+    /// `deadping`
+    pub dead_ping_ms: u64,
     /// `hopfudge`
     pub hop_fudge: u8,
     /// `auto_failback`
@@ -59,6 +63,17 @@ pub struct Membership {
     pub hosts: Vec<HostRecord>,
     /// Nodes that were deleted in an earlier run.
     pub deleted: Vec<HostRecord>,
+}
+
+/// A ping node of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PingSettings {
+    /// Its name, which is also that of its link.
+    pub name: NodeName,
+    /// The `info` field of messages about it: `ping`, `ping6` or `ping_group`.
+    pub info: &'static str,
+    /// How many entries of [`ClusterSettings::nodes`] stand before it in lists.
+    pub nodes_before: usize,
 }
 
 /// One switch per safety rule: `true` takes the rule out, so that the simulator can show that it

@@ -28,12 +28,28 @@ impl Cluster {
             holding: self.claims.hold.to_string(),
             transition,
             communication_up: self.liveness.communication_up,
-            nodes: (0..self.nodes.len()).map(|index| self.node_view(index, now.monotonic_ms)).collect(),
+            nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()
         }
+    }
+
+    /// Nodes and ping nodes, in the order of the configuration.
+    fn node_views(&self, now_ms: u64) -> Vec<NodeView> {
+        let mut views = Vec::with_capacity(self.nodes.len() + self.pings.len());
+        for index in 0..=self.nodes.len() {
+            let last = index == self.nodes.len();
+            let here = |before: usize| before == index || (last && before > index);
+            views.extend(
+                self.pings.iter().filter(|ping| here(ping.nodes_before())).map(|ping| ping.view(now_ms)),
+            );
+            if !last {
+                views.push(self.node_view(index, now_ms));
+            }
+        }
+        views
     }
 
     /// What is under way, in words.

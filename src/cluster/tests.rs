@@ -2,11 +2,15 @@
 //! `tests/cluster` does the rest.
 
 use super::event::{Command, Input, Job, JobOutcome, Now, Output, RequestId};
-use super::settings::{ClusterSettings, Faults};
+use super::settings::{ClusterSettings, Faults, PingSettings};
 use super::Cluster;
 use crate::config::settings::AutoFailback;
 use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
 use crate::wire::message::{Message, Value};
+
+fn ping_node() -> NodeName {
+    NodeName::new("10.0.0.254").unwrap()
+}
 
 struct Pair {
     nodes: [Cluster; 2],
@@ -43,6 +47,8 @@ fn cluster_with(
         dead_time_ms: 1000,
         warn_time_ms: 500,
         init_dead_ms: 2000,
+        pings: vec![PingSettings { name: ping_node(), info: "ping", nodes_before: 1 }],
+        dead_ping_ms: 700,
         hop_fudge: 1,
         auto_failback,
         max_rexmit_delay_ms: 250,

@@ -115,6 +115,10 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
             let node = text(next()?).and_then(|name| NodeName::exact(&name)).ok_or_else(bad)?;
             Input::Copy { link, node }
         }
+        "ping-answer" => {
+            let node = text(next()?).and_then(|name| NodeName::exact(&name)).ok_or_else(bad)?;
+            Input::PingAnswer { node }
+        }
         "resources-digest" => Input::ResourcesDigest(text(next()?).ok_or_else(bad)?),
         "job-done" => {
             let job = JobId(next()?.parse().map_err(|_| bad())?);
@@ -219,6 +223,7 @@ mod tests {
             Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },
             Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },
             Input::LocalMessage(message),
+            Input::PingAnswer { node: NodeName::new("fe80::1%eth0").unwrap() },
             Input::JobDone {
                 job: JobId(7),
                 outcome: JobOutcome { start_failed: ResourceSet::LOCAL, stop_failed: ResourceSet::NONE },

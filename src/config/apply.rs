@@ -5,13 +5,16 @@
 
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
-use super::settings::{AutoFailback, AutoJoin, Compression, HaCf, MessageFormat};
+use super::settings::{AutoFailback, AutoJoin, Compression, HaCf, MediumConfig, MessageFormat};
 use super::value::{self, Parsed};
 use super::LogLine;
 use crate::types::{LogLevel, NodeName};
 
 /// Most nodes in one ha.cf (messaging spec 5.2).
 pub const NODES_MAX: usize = 100;
+
+/// `baud` when it is not given (messaging spec 5.2).
+pub(super) const BAUD_DEFAULT: u32 = 19200;
 
 /// Most `env` variables.
 const ENVIRONMENT_MAX: usize = 500;
@@ -68,8 +71,8 @@ pub(super) struct Draft {
     pub(super) udp_port_given: bool,
     /// `use_logd` when given.
     pub(super) use_logd: Option<bool>,
-    /// Media of kinds that are not supported yet.
-    pub(super) other_media: usize,
+    /// `baud` as far as read.
+    pub(super) baud: Option<u32>,
     pub(super) media_places: Vec<Place>,
     baud_given: bool,
     pacemaker_given: bool,
@@ -171,12 +174,24 @@ pub(super) fn baud(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault
         return Err(Fault::new("`baud` is given a second time", "only one rate is possible")
             .error("heartbeat: Baudrate multiply specified."));
     }
-    if RATES.contains(&word.text) {
+    if let Some(rate) = RATES.iter().find(|rate| **rate == word.text) {
+        reader.draft.baud = rate.parse().ok();
+        say_if_late(reader, word);
         return Ok(());
     }
     let help = format!("expected one of {}", RATES.join(", "));
     Err(Fault::new(format!("`{}` is not a baud rate", word.text), help)
         .error(format!("heartbeat: invalid baudrate [{}] specified.", word.text)))
+}
+
+/// A serial line takes the rate that stands before it; so does the original.
+fn say_if_late(reader: &mut Reader<'_>, word: &Word<'_>) {
+    let is_serial = |medium: &MediumConfig| matches!(medium, MediumConfig::Serial { .. });
+    if word.line > 0 && reader.draft.settings.media.iter().any(is_serial) {
+        let message = "the serial lines above do not have this rate".to_owned();
+        let help = "put baud before serial".to_owned();
+        reader.remark(Severity::Warning, reader.place(word), message, help);
+    }
 }
 
 pub(super) fn udpport(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {

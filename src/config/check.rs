@@ -187,8 +187,10 @@ impl Checker<'_> {
 
     fn links(&mut self, report: &HaCfReport) {
         let mut devices: Vec<String> = Vec::new();
+        let mut first = None;
         for (medium, place) in report.settings.media.iter().zip(&report.media_places) {
             let Some(link) = medium.link() else { continue };
+            first.get_or_insert_with(|| place.clone());
             if devices.iter().any(|device| device == link.as_str()) {
                 let message = format!("`{link}` carries heartbeats already");
                 let help = "a second medium on one device is no second link";
@@ -197,8 +199,8 @@ impl Checker<'_> {
                 devices.push(link.to_string());
             }
         }
-        if devices.len() == 1 && report.other_media == 0 {
-            let place = report.media_places.first().cloned().unwrap_or_default();
+        if devices.len() == 1 {
+            let place = first.unwrap_or_default();
             let message = "this is the only link: a split brain is one cable away".to_owned();
             let help = "add a second medium over another cable, switch or serial line";
             self.add(Severity::Warning, HA_CF, place, message, help);

@@ -57,7 +57,6 @@ fn client(reader: &mut Reader<'_>, word: &Word<'_>, fail_fast: bool) -> Result<(
     };
     if let Some(applet) = built_in {
         let message = format!("there is no program {program}: the built-in {applet} runs instead");
-        reader.log(LogLevel::Info, message.clone());
         let help = format!("nothing has to be done; to be told no more, make {program} a link to ha");
         reader.remark(Severity::Hint, reader.place(word), message, help);
     }

@@ -4,8 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::clients;
-use super::medium;
+use super::{clients, medium, ping};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +84,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("hopfudge", List, Some("1"), true, Supported, apply::hopfudge, "# of hops above cluster size"),
     row("keepalive", List, Some("1000ms"), true, Supported, apply::keepalive, "keepalive time"),
     row("deadtime", List, Some("30000ms"), true, Supported, apply::deadtime, "node deadtime"),
-    row("baud", List, Some("19200"), true, NotYet, apply::baud, "baud rate"),
+    row("baud", List, Some("19200"), true, Supported, apply::baud, "baud rate"),
     row("auto_failback", List, Some("legacy"), true, Supported, apply::auto_failback, "auto failback"),
     row("hbgenmethod", List, Some("file"), true, Supported, apply::hbgenmethod,
         "protocol generation computation method"),
@@ -140,13 +139,13 @@ pub const DIRECTIVES: &[Directive] = &[
     row("crmd_spawns_pengine", List, None, true, Supported, apply::pacemaker_only,
         "which process starts the policy engine (valid only with: pacemaker on)"),
 
-    row("serial", List, None, false, NotYet, medium::serial, "beats over serial lines"),
-    row("mcast6", Line, None, false, NotYet, medium::mcast6, "beats by UDP multicast over IPv6"),
-    row("ucast6", Line, None, false, NotYet, medium::ucast6, "beats by UDP to one IPv6 address"),
-    row("ping", List, None, false, NotYet, medium::ping, "hosts that show whether we are connected"),
-    row("ping6", List, None, false, NotYet, medium::ping, "the same over IPv6"),
-    row("ping_group", Line, None, false, NotYet, medium::ping_group, "hosts of which one must answer"),
-    row("deadping", List, None, true, NotYet, apply::deadping, "deadtime of ping hosts"),
+    row("serial", List, None, false, Supported, medium::serial, "beats over serial lines"),
+    row("mcast6", Line, None, false, Supported, medium::mcast6, "beats by UDP multicast over IPv6"),
+    row("ucast6", Line, None, false, Supported, medium::ucast6, "beats by UDP to one IPv6 address"),
+    row("ping", List, None, false, Supported, ping::ping, "hosts that show whether we are connected"),
+    row("ping6", List, None, false, Supported, ping::ping6, "the same over IPv6"),
+    row("ping_group", Line, None, false, Supported, ping::ping_group, "hosts of which one must answer"),
+    row("deadping", List, None, true, Supported, apply::deadping, "deadtime of ping hosts"),
     row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),

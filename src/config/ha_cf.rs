@@ -35,8 +35,6 @@ pub struct HaCfReport {
     pub given: BTreeMap<&'static str, Place>,
     /// Where each medium stands, in the order of `settings.media`.
     pub media_places: Vec<Place>,
-    /// Media of kinds that do not exist in this release.
-    pub other_media: usize,
 }
 
 impl HaCfReport {
@@ -72,7 +70,6 @@ pub fn read(source: &Source, node_name: &str, host: &HostFacts) -> HaCfReport {
         diagnostics: reader.diagnostics,
         given: reader.given,
         media_places: reader.draft.media_places,
-        other_media: reader.draft.other_media,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the parsers must know about this machine, gathered once and replaceable in tests.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::sync::OnceLock;
 
 use super::settings::Account;
@@ -14,6 +14,17 @@ pub struct Interface {
     pub address: Option<Ipv4Addr>,
 }
 
+/// What is at the path of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// A device for characters; whether it is a terminal shows when it is opened.
+    Character,
+    /// Something else.
+    Other,
+    /// Nothing.
+    Missing,
+}
+
 /// Facts about this host.
 #[derive(Debug, Clone)]
 pub struct HostFacts {
@@ -23,9 +34,13 @@ pub struct HostFacts {
     pub effective_uid: u32,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Resolves the host of a `ucast` line to an IPv4 address. May wait for a name server, which
+    /// Resolves the host of a `ucast` or `ping` line to an IPv4 address. May wait for a name server, which
     /// is why names are resolved once, before the cluster starts.
     pub resolve: fn(&str) -> Option<Ipv4Addr>,
+    /// Resolves the host of a `ping6` line to an IPv6 address, of link scope with its interface.
+    pub resolve6: fn(&str) -> Option<SocketAddrV6>,
+    /// What a path is, for `serial` lines.
+    pub device: fn(&str) -> Device,
     /// UDP services: port and name, as in `/etc/services`.
     pub udp_services: Vec<(u16, String)>,
     /// A user by name, for `respawn` and `apiauth`.
@@ -54,6 +69,8 @@ impl HostFacts {
             effective_uid: nix::unistd::geteuid().as_raw(),
             interfaces: interfaces(),
             resolve: resolve_ipv4,
+            resolve6: resolve_ipv6,
+            device: look_at_device,
             udp_services: udp_services(&std::fs::read("/etc/services").unwrap_or_default()),
             user,
             group,
@@ -97,6 +114,23 @@ fn is_executable(path: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
+/// First IPv6 address of a host name, port 0; an address stands for itself, also with its scope
+/// (`fe80::1%eth0`). Names of IPv4 addresses have none.
+pub fn resolve_ipv6(host: &str) -> Option<SocketAddrV6> {
+    (host, 0).to_socket_addrs().ok()?.find_map(|address| match address {
+        SocketAddr::V6(address) => Some(address),
+        SocketAddr::V4(_) => None,
+    })
+}
+
+fn look_at_device(path: &str) -> Device {
+    match std::fs::metadata(path) {
+        Ok(about) if about.file_type().is_char_device() => Device::Character,
+        Ok(_) => Device::Other,
+        Err(_) => Device::Missing,
+    }
+}
+
 fn interfaces() -> BTreeMap<String, Interface> {
     let mut found = BTreeMap::<String, Interface>::new();
     for entry in nix::ifaddrs::getifaddrs().into_iter().flatten() {
@@ -135,5 +169,8 @@ mod tests {
     #[test]
     fn addresses_need_no_name_server() {
         assert_eq!(resolve_ipv4("10.1.2.3"), Some(Ipv4Addr::new(10, 1, 2, 3)));
+        assert_eq!(resolve_ipv6("fd77::1"), Some("[fd77::1]:0".parse().unwrap()));
+        assert_eq!(resolve_ipv6("10.1.2.3"), None);
+        assert_ne!(resolve_ipv6("fe80::1%lo").map_or(0, |address| address.scope_id()), 0);
     }
 }

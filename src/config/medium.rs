@@ -1,11 +1,12 @@
 //! The media directives of ha.cf (messaging spec 6). Lines of the original's plugins start with
 //! `glib: `.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::apply::{Fault, Word};
+use super::apply::{Fault, Word, BAUD_DEFAULT};
 use super::diagnostic::Severity;
 use super::ha_cf::Reader;
+use super::host::Device;
 use super::settings::MediumConfig;
 use super::value;
 use crate::types::{LinkName, LogLevel};
@@ -104,63 +105,122 @@ pub(super) fn ucast(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Faul
 
 pub(super) fn serial(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     room(reader, "serial", word)?;
-    if !word.text.starts_with('/') {
-        return Err(Fault::new(
-            format!("`{}` is no device", word.text),
-            "expected a path such as /dev/ttyS0",
-        )
-        .error(format!("glib: Nonexistent serial port [{}] in config file", word.text))
-        .error(format!("Illegal serial [serial ring] in config file [{}]", word.text)));
+    let device = word.text;
+    let refused = |message: String, text: String| {
+        Fault::new(message, "expected the full path of a serial port, such as /dev/ttyS0")
+            .error(format!("glib: {text}"))
+            .error(format!("Illegal serial [serial ring] in config file [{device}]"))
+    };
+    if !device.starts_with('/') {
+        let text = format!("Serial port not full pathname [{device}] in config file");
+        return Err(refused(format!("`{device}` is no full path"), text));
     }
-    reader.draft.other_media += 1;
+    match (reader.host.device)(device) {
+        Device::Character => {}
+        Device::Missing => {
+            let text = format!("Nonexistent serial port [{device}] in config file");
+            return Err(refused(format!("there is no `{device}`"), text));
+        }
+        Device::Other => {
+            let text = format!("Serial port [{device}] not a char device in config file");
+            return Err(refused(format!("`{device}` is no device for characters"), text));
+        }
+    }
+    let baud = reader.draft.baud.unwrap_or(BAUD_DEFAULT);
+    add(reader, word, MediumConfig::Serial { device: link(device)?, baud });
     Ok(())
 }
 
 pub(super) fn mcast6(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    counted(reader, word, "mcast6", 5, "expected: mcast6 DEVICE GROUP PORT HOPS LOOP")
+    const HELP: &str = "expected: mcast6 DEVICE GROUP PORT HOPS LOOP, such as mcast6 eth0 ff12::1 694 1 0";
+    room(reader, "mcast6", word)?;
+    let parts = parts(word.text);
+    let device = device6(reader, "mcast6", &parts, HELP)?;
+    let missing_word = |what: &str| {
+        Fault::new(format!("the {what} is missing"), HELP)
+            .error(format!("glib: mcast6 [{device}] missing {what}"))
+    };
+    let group = parts.get(1).ok_or_else(|| missing_word("mcast6 address"))?;
+    let group = group.text.parse().ok().filter(is_group_in_reach).ok_or_else(|| {
+        let help = "expected an address of link, admin, site or organisation scope, such as ff12::1";
+        group
+            .fault("no such multicast address", help)
+            .error(format!("glib:  mcast6 [{device}] bad addr [{}]", group.text))
+    })?;
+    let port = parts.get(2).ok_or_else(|| missing_word("port"))?;
+    let known = port.text.parse().ok().or_else(|| reader.host.udp_port(port.text));
+    let port = known.filter(|port| *port > 0).ok_or_else(|| {
+        port.fault("no port", "expected a number from 1 to 65535")
+            .error(format!("glib: mcast6 [{device}] bad port [{}]", port.text))
+    })?;
+    let number = |index: usize, what: &str, to: u8| {
+        let part = parts.get(index).ok_or_else(|| missing_word(what))?;
+        part.text.parse().ok().filter(|value| *value <= to).ok_or_else(|| {
+            part.fault(&format!("no {what}"), &format!("expected a number from 0 to {to}"))
+                .error(format!("glib:  mcast6 [{device}] bad {what} [{}]", part.text))
+        })
+    };
+    let hops = number(3, "hops", 4)?;
+    let loop_back = number(4, "loop", 1)? == 1;
+    ignored_rest(reader, word, &parts, 5);
+    add(reader, word, MediumConfig::Multicast6 { device, group, port, hops, loop_back });
+    Ok(())
+}
+
+/// Link, admin, site or organisation scope (RFC 4291 2.7): what the original takes.
+fn is_group_in_reach(address: &Ipv6Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    first == 0xff && matches!(second & 0x0f, 2 | 4 | 5 | 8)
 }
 
 pub(super) fn ucast6(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    counted(reader, word, "ucast6", 2, "expected: ucast6 DEVICE ADDRESS")
-}
-
-/// `ping` and `ping6`.
-pub(super) fn ping(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    room(reader, "ping", word)
-}
-
-pub(super) fn ping_group(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    room(reader, "ping_group", word)?;
-    if parts(word.text).len() < 2 {
-        return Err(Fault::new("a group needs a name and hosts", "expected: ping_group NAME HOST..."));
-    }
+    const HELP: &str = "expected: ucast6 DEVICE ADDRESS, such as ucast6 eth0 fd00::2 or ucast6 eth0 fe80::2";
+    room(reader, "ucast6", word)?;
+    let parts = parts(word.text);
+    let device = device6(reader, "ucast6", &parts, HELP)?;
+    let peer = parts.get(1).ok_or_else(|| {
+        Fault::new("the address is missing", HELP)
+            .error(format!("glib: ucast6 [{device}] missing ucast6 address"))
+    })?;
+    let (text, scope) = peer.text.split_once('%').unwrap_or((peer.text, &device));
+    let address = text
+        .parse()
+        .ok()
+        .filter(|address: &Ipv6Addr| scope == device && !address.is_multicast() && !address.is_unspecified());
+    let Some(address) = address else {
+        let what = if scope == device { "no IPv6 address of a host" } else { "an address on another device" };
+        return Err(peer
+            .fault(what, HELP)
+            .error(format!("glib: ucast6 [{device}] bad addr [{}]", peer.text)));
+    };
+    ignored_rest(reader, word, &parts, 2);
+    add(reader, word, MediumConfig::Unicast6 { device, peer: address });
     Ok(())
 }
 
-/// A medium that is only counted, since it is not supported yet.
-fn counted(
-    reader: &mut Reader<'_>,
-    word: &Word<'_>,
-    name: &str,
-    words: usize,
-    help: &str,
-) -> Result<(), Fault> {
-    room(reader, name, word)?;
-    if parts(word.text).len() < words {
-        return Err(Fault::new("some of the arguments are missing", help));
+/// The interface of an IPv6 medium. It needs no address: one of link scope comes by itself.
+fn device6(reader: &Reader<'_>, name: &str, parts: &[Part<'_>], help: &str) -> Result<String, Fault> {
+    let Some(device) = parts.first().filter(|part| !part.text.is_empty()) else {
+        return Err(Fault::new("the interface is missing", help)
+            .error(format!("glib: {name} statement without device")));
+    };
+    if !reader.host.interfaces.contains_key(device.text) {
+        let mut fault = no_interface(reader, device.text)
+            .error(format!("glib: {name} device [{}] is invalid or not set up properly", device.text));
+        fault.part = Some((0, device.text.len()));
+        return Err(fault);
     }
-    reader.draft.other_media += 1;
-    Ok(())
+    link(device.text)
 }
 
-fn add(reader: &mut Reader<'_>, word: &Word<'_>, medium: MediumConfig) {
+pub(super) fn add(reader: &mut Reader<'_>, word: &Word<'_>, medium: MediumConfig) {
     let place = reader.place(word);
     reader.draft.media_places.push(place);
     reader.draft.settings.media.push(medium);
 }
 
-fn room(reader: &Reader<'_>, name: &str, word: &Word<'_>) -> Result<(), Fault> {
-    if reader.draft.settings.media.len() + reader.draft.other_media < MEDIA_MAX {
+pub(super) fn room(reader: &Reader<'_>, name: &str, word: &Word<'_>) -> Result<(), Fault> {
+    if reader.draft.settings.media.len() < MEDIA_MAX {
         return Ok(());
     }
     Err(Fault::new(format!("more than {MEDIA_MAX} media"), "")
@@ -207,20 +267,20 @@ fn ignored_rest(reader: &mut Reader<'_>, word: &Word<'_>, parts: &[Part<'_>], us
 }
 
 /// A word of a whole-line argument.
-struct Part<'t> {
-    text: &'t str,
-    start: usize,
+pub(super) struct Part<'t> {
+    pub(super) text: &'t str,
+    pub(super) start: usize,
 }
 
 impl Part<'_> {
-    fn fault(&self, what: &str, help: &str) -> Fault {
+    pub(super) fn fault(&self, what: &str, help: &str) -> Fault {
         let mut fault = Fault::new(format!("`{}` is {what}", self.text), help);
         fault.part = Some((self.start, self.start + self.text.len()));
         fault
     }
 }
 
-fn parts(text: &str) -> Vec<Part<'_>> {
+pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut rest = 0;
     for word in text.split_whitespace() {

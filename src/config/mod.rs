@@ -20,6 +20,7 @@ pub mod haresources;
 pub mod host;
 pub mod logd_cf;
 mod medium;
+mod ping;
 pub mod settings;
 pub mod source;
 mod validate;
@@ -39,7 +40,7 @@ use crate::types::{AuthKeys, LogLevel, NodeName};
 pub use self::apply::NODES_MAX;
 pub use self::clients::CLIENTS_MAX;
 pub use self::medium::MEDIA_MAX;
-pub use self::value::syslog_facility;
+pub use self::value::{boolean, milliseconds, syslog_facility};
 
 /// A line for the log, without date and process.
 pub type LogLine = (LogLevel, String);

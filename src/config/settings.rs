@@ -1,6 +1,6 @@
 //! The checked values of `ha.cf`, as the other rooms use them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::types::{LinkName, NodeName};
@@ -47,14 +47,95 @@ pub enum MediumConfig {
         /// The peer as written.
         peer_text: String,
     },
+    /// `mcast6 DEV GROUP PORT HOPS LOOP`
+    Multicast6 {
+        /// Interface name.
+        device: String,
+        /// Group address of link, admin, site or organisation scope.
+        group: Ipv6Addr,
+        /// The medium's own port; `udpport` does not apply.
+        port: u16,
+        /// 0 to 4 (the original allows no more).
+        hops: u8,
+        /// Whether the sender hears itself.
+        loop_back: bool,
+    },
+    /// `ucast6 DEV ADDRESS`
+    Unicast6 {
+        /// Interface name; also the scope of a link-local address.
+        device: String,
+        /// The peer's address.
+        peer: Ipv6Addr,
+    },
+    /// `serial TTY`
+    Serial {
+        /// Full path of the device.
+        device: String,
+        /// `baud` as it stood before this line.
+        baud: u32,
+    },
+    /// `ping HOST`, `ping6 HOST`, `ping_group NAME HOST...`
+    Ping(PingConfig),
+}
+
+/// Which directive made a ping node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PingKind {
+    /// `ping`
+    Host,
+    /// `ping6`
+    Host6,
+    /// `ping_group`: it answers while any member does.
+    Group,
+}
+
+impl PingKind {
+    /// The directive, which is also the `info` field of the messages about such a node.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "ping",
+            Self::Host6 => "ping6",
+            Self::Group => "ping_group",
+        }
+    }
+}
+
+/// A ping node: a host or several whose answers show whether this node is connected. It appears
+/// in the list of nodes with the type `ping` and never takes part in anything (messaging spec 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PingConfig {
+    /// The directive.
+    pub kind: PingKind,
+    /// The node's name, and that of its only link.
+    pub name: NodeName,
+    /// Who is asked, resolved when the file was read; at least one. Ports are 0; an IPv6 address
+    /// of link scope has its interface with it.
+    pub hosts: Vec<SocketAddr>,
+    /// How many `node`s stand before it in the file: lists of nodes keep that order.
+    pub nodes_before: usize,
 }
 
 impl MediumConfig {
-    /// The link's name: the device (messaging spec 4.3).
+    /// The link's name: the device, for serial lines its path (messaging spec 4.3). `None` for ping nodes, by which no other
+    /// node is heard.
     pub fn link(&self) -> Option<LinkName> {
-        let (Self::Broadcast { device } | Self::Multicast { device, .. } | Self::Unicast { device, .. }) =
-            self;
-        LinkName::new(device)
+        match self {
+            Self::Broadcast { device }
+            | Self::Multicast { device, .. }
+            | Self::Unicast { device, .. }
+            | Self::Multicast6 { device, .. }
+            | Self::Unicast6 { device, .. }
+            | Self::Serial { device, .. } => LinkName::new(device),
+            Self::Ping(_) => None,
+        }
+    }
+
+    /// The ping node this is, if it is one.
+    pub fn ping(&self) -> Option<&PingConfig> {
+        match self {
+            Self::Ping(ping) => Some(ping),
+            _ => None,
+        }
     }
 }
 
@@ -167,6 +248,8 @@ pub struct HaCf {
     pub warn_time_ms: u64,
     /// `initdead`, >= deadtime.
     pub init_dead_ms: u64,
+    /// `deadping`, > 2 x keepalive, default deadtime.
+    pub dead_ping_ms: u64,
     /// `hopfudge`, feeds `ttl`.
     pub hop_fudge: u8,
     /// `udpport`, default the service ha-cluster or 694.

@@ -22,6 +22,7 @@ const INIT_DEAD_SMALL_MS: u64 = 10_000;
 pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     apply_defaults(reader);
     check_media_and_nodes(reader, node_name);
+    super::ping::check_names(reader);
     check_times(reader);
     check_failback(reader);
     check_log(reader);
@@ -55,7 +56,9 @@ fn apply_defaults(reader: &mut Reader<'_>) {
 }
 
 fn check_media_and_nodes(reader: &mut Reader<'_>, node_name: &str) {
-    if reader.draft.settings.media.is_empty() && reader.draft.other_media == 0 {
+    // The original starts with ping nodes alone, hears nobody, and serves on both hosts.
+    let media = &reader.draft.settings.media;
+    if media.iter().all(|medium| medium.ping().is_some()) {
         reader.log(LogLevel::Error, "No heartbeat media defined");
         file_error(reader, "no medium for heartbeats", "add a line such as: ucast eth0 10.0.0.2");
     }
@@ -114,6 +117,7 @@ fn check_times(reader: &mut Reader<'_>) {
         reader.log(LogLevel::Info, "Initial dead time accounts for slow network startup time");
         reader.log(LogLevel::Info, "It should be >= deadtime and >= 10 seconds");
     }
+    reader.draft.settings.dead_ping_ms = reader.draft.dead_ping_ms.unwrap_or(dead);
     if let Some(ping) = reader.draft.dead_ping_ms.filter(|ping| *ping <= 2 * keepalive) {
         let text = format!("Ping dead time [{ping}] is too small compared to keeplive [{keepalive}]");
         let message = format!("deadping ({ping} ms) must be more than twice keepalive ({keepalive} ms)");

@@ -15,7 +15,7 @@ pub(super) struct Parsed<T> {
 pub(super) const TIME_MAX_MS: u64 = 10 * 365 * 86_400_000;
 
 /// true, on, yes, y, 1 or false, off, no, n, 0, in any case.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub fn boolean(text: &str) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(&["true", "on", "yes", "y", "1"]) {
         Some(true)
@@ -45,6 +45,11 @@ pub(super) fn time_ms(text: &str) -> Option<Parsed<u64>> {
     let usual_unit = matches!(unit.as_str(), "" | "ms" | "msec" | "us" | "usec");
     let exact = second_dot == number.len() && usual_unit;
     (ms.is_finite() && ms <= TIME_MAX_MS as f64).then_some(Parsed { value: ms as u64, exact })
+}
+
+/// A time of ha.cf in milliseconds, where nothing need be said of words behind the unit.
+pub fn milliseconds(text: &str) -> Option<u64> {
+    time_ms(text).map(|parsed| parsed.value)
 }
 
 /// A whole number as C reads it: optional sign, digits, the rest left over. `None` when there is

@@ -57,7 +57,8 @@ impl Driver {
     pub(super) fn deliver(&mut self, message: &Message, unchanged: bool) {
         let own = message.text("src") == Some(self.local.as_str());
         match message.kind() {
-            "query-cstatus" => self.answer_about_client(message),
+            // A question to this daemon; no client gets it.
+            "query-cstatus" => return self.answer_about_client(message),
             // Everything is released: what hangs on the cluster must not outlive it.
             "shutdone" if own => self.respawn.stop(STOP_PATIENCE),
             _ => {}
@@ -139,6 +140,15 @@ fn leave_reason(reason: &str) -> &str {
         "signoff" | "EOF" | "badclient" => reason,
         reason if reason.starts_with("send failed") => "sendfail",
         _ => "noinput",
+    }
+}
+
+/// `logfacility` as clients get it: shifted, 0 for `none`, -1 when the file does not say.
+pub(super) fn log_facility(ha_cf: &HaCf) -> i32 {
+    match ha_cf.log.facility {
+        Some(facility) => i32::from(facility) << 3,
+        None if ha_cf.parameter("logfacility").is_some() => 0,
+        None => -1,
     }
 }
 

@@ -33,6 +33,7 @@ use super::groups::Groups;
 use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
+use super::pings;
 use super::reload::{Change, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::watchdog::Watchdog;
@@ -276,7 +277,10 @@ impl Driver {
     // ---- inputs --------------------------------------------------------------------------
 
     fn packet(&mut self, received: &Received, buffer: &[u8]) {
-        let (link, bytes) = (received.link.clone(), &buffer[..received.length]);
+        let (link, bytes) = match received {
+            Received::Packet { link, .. } => (link.clone(), received.bytes(buffer)),
+            Received::PingAnswer { node } => return self.feed(Input::PingAnswer { node: node.clone() }),
+        };
         if let Some(node) = self.copies.whose(bytes, &self.local) {
             return self.feed(Input::Copy { link, node });
         }
@@ -373,8 +377,14 @@ impl Driver {
     // ---- outputs -------------------------------------------------------------------------
 
     pub(super) fn feed(&mut self, input: Input) {
-        let frequent =
-            matches!(input, Input::Packet { .. } | Input::Copy { .. } | Input::Tick | Input::LoadAverage(_));
+        let frequent = matches!(
+            input,
+            Input::Packet { .. }
+                | Input::Copy { .. }
+                | Input::PingAnswer { .. }
+                | Input::Tick
+                | Input::LoadAverage(_)
+        );
         self.debug(frequent, || format!("in: {input}"));
         self.cluster.handle(now(), input);
         while let Some(output) = self.cluster.poll_output() {
@@ -430,10 +440,16 @@ impl Driver {
     fn send(&mut self, message: &Message, key_index: Option<u8>) {
         // A key that the file no longer has cannot be used, whoever else still does.
         let key_index = key_index.filter(|index| self.keys.keys.contains_key(index));
+        if message.kind() == "status" {
+            pings::ask(&mut self.media, message, &self.keys, &self.format);
+        }
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
             Ok(bytes) => {
                 self.copies.sent(&bytes);
-                self.media.send(&bytes, monotonic_ms());
+                let line =
+                    self.media.has_lines().then(|| wire::encode_serial(message, &self.keys, key_index));
+                // A message that text cannot carry goes over the other media alone.
+                self.media.send_with_line(&bytes, line.and_then(Result::ok).as_deref(), monotonic_ms());
             }
             Err(error) => {
                 self.logger
@@ -485,6 +501,8 @@ fn cluster_settings(plan: &Plan) -> ClusterSettings {
         dead_time_ms: ha_cf.dead_time_ms,
         warn_time_ms: ha_cf.warn_time_ms,
         init_dead_ms: ha_cf.init_dead_ms,
+        pings: pings::settings(&ha_cf.media),
+        dead_ping_ms: ha_cf.dead_ping_ms,
         hop_fudge: ha_cf.hop_fudge,
         auto_failback: ha_cf.auto_failback,
         max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
@@ -504,7 +522,7 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         dead_time_ms: ha_cf.dead_time_ms,
         keepalive_ms: ha_cf.keepalive_ms,
         version_text: LEGACY_VERSION.to_owned(),
-        log_facility: ha_cf.log.facility.map_or(-1, |facility| i32::from(facility) << 3),
+        log_facility: clients::log_facility(ha_cf),
         pid: std::process::id(),
         api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod layout;
 pub mod logd;
 pub mod packets;
+pub mod pings;
 pub mod process;
 pub mod propagate;
 pub mod reload;

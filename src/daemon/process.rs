@@ -268,15 +268,42 @@ pub fn set_up_core_dumps(
     }
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
     let user = user.map_or_else(|| "root".to_owned(), |user| user.name);
-    let path = core_root.map_or_else(|| layout.core_root(), Path::to_owned).join(user);
-    let result = match fs::metadata(&path) {
-        Ok(_) => Ok(()),
-        Err(_) => fs::DirBuilder::new().recursive(true).mode(0o700).create(&path),
-    };
+    let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
+    let path = root.join(user);
+    let result = make_folder(&root, 0o755).and_then(|()| make_folder(&path, 0o700));
     result.and_then(|()| std::env::set_current_dir(&path)).map_err(|cause| {
         let _ = std::env::set_current_dir("/");
         FolderError { path, cause }
     })
+}
+
+/// Makes for each of these users a folder of its own below `coreroot`, as the original's packages do:
+/// its client library changes to it at once. What is there stays as it is.
+///
+/// # Errors
+/// The first folder that could not be made; the user's programs run without it.
+pub fn make_core_folders<'c>(
+    layout: &Layout,
+    core_root: Option<&Path>,
+    users: impl Iterator<Item = (&'c str, u32)>,
+) -> Result<(), FolderError> {
+    let root = core_root.map_or_else(|| layout.core_root(), Path::to_owned);
+    for (user, uid) in users.filter(|(user, _)| !user.contains('/')) {
+        let path = root.join(user);
+        let failed = |cause| FolderError { path: path.clone(), cause };
+        if fs::symlink_metadata(&path).is_err() {
+            make_folder(&path, 0o700).map_err(failed)?;
+            nix::unistd::chown(&path, Some(uid.into()), None).map_err(io::Error::from).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(_) => fs::DirBuilder::new().recursive(true).mode(mode).create(path),
+    }
 }
 
 #[cfg(test)]

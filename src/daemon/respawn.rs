@@ -383,3 +383,149 @@ const SIGNALS: &[(i32, &str, &str)] = &[
     (libc::SIGPWR, "SIGPWR", "Power failure restart"),
     (libc::SIGSYS, "SIGSYS", "Bad system call"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Account;
+    use crate::log::LogTargets;
+
+    fn client(command: &str, fail_fast: bool) -> Client {
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        Client {
+            command: command.into(),
+            user: "root".into(),
+            account: Account { uid, gid },
+            fail_fast,
+            built_in: None,
+        }
+    }
+
+    fn with_clients<F: AsyncFnOnce(Respawn)>(clients: &[Client], test: F) {
+        let environment = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let logger = Logger::start(LogTargets::none("test")).unwrap();
+            test(Respawn::new(clients, environment, logger)).await;
+        });
+    }
+
+    async fn next(respawn: &mut Respawn) -> (Consequence, RespawnEvent) {
+        let event = tokio::time::timeout(Duration::from_secs(20), respawn.next()).await.expect("no event");
+        (respawn.handle(&event), event)
+    }
+
+    #[test]
+    fn lines_are_cut_as_by_a_shell() {
+        assert_eq!(words("/usr/lib/x/pingd -m 100  -d 5s"), ["/usr/lib/x/pingd", "-m", "100", "-d", "5s"]);
+        assert_eq!(words(r#"a 'b c' "d \" e"f\ g '' "#), ["a", "b c", "d \" ef g", ""]);
+        assert_eq!(words("  "), [""; 0]);
+        assert_eq!(words(r"a 'open \"), ["a", r"open \"]);
+    }
+
+    #[test]
+    fn ends_are_told_in_the_originals_words() {
+        let told = |status: i32| obituary("/x y", 7, Some(ExitStatus::from_raw(status))).1;
+        assert_eq!(told(0), "Managed /x y process 7 exited with return code 0.");
+        assert_eq!(told(100 << 8), "Managed /x y process 7 exited with return code 100.");
+        assert_eq!(told(9), "Managed /x y process 7 killed by signal 9 [SIGKILL - Kill, unblockable].");
+        assert_eq!(told(64), "Managed /x y process 7 killed by signal 64.");
+        assert_eq!(obituary("/x", 7, None).1, "Managed /x process 7 went away strangely (!)");
+    }
+
+    #[test]
+    fn exit_code_100_is_for_ever_and_others_come_back() {
+        with_clients(&[client("/bin/sh -c 'exit 100'", false)], async |mut respawn| {
+            respawn.begin();
+            let (_, event) = next(&mut respawn).await;
+            assert!(matches!(event, RespawnEvent::Ended { .. }));
+            assert_eq!(respawn.clients[0].state, State::Idle);
+        });
+        with_clients(&[client("/bin/sh -c 'exit 3'", false)], async |mut respawn| {
+            respawn.begin();
+            next(&mut respawn).await;
+            assert_eq!((respawn.clients[0].state, respawn.clients[0].short_lives), (State::Pausing, 1));
+            let (_, event) = next(&mut respawn).await;
+            assert!(matches!(event, RespawnEvent::Due { .. }));
+            assert!(matches!(respawn.clients[0].state, State::Running(_)));
+        });
+    }
+
+    #[test]
+    fn the_eleventh_short_life_is_the_last() {
+        with_clients(&[client("/bin/true", false)], async |mut respawn| {
+            respawn.begin();
+            for life in 1..=11 {
+                loop {
+                    if let (_, RespawnEvent::Ended { .. }) = next(&mut respawn).await {
+                        break;
+                    }
+                }
+                let expected = if life == 11 { State::Idle } else { State::Pausing };
+                assert_eq!(respawn.clients[0].state, expected, "after {life} lives");
+                if life < 11 {
+                    // not waiting for the pause
+                    respawn.handle(&RespawnEvent::Due { index: 0 });
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_fail_fast_program_takes_the_machine_with_it() {
+        for (command, expected) in [
+            ("/bin/sh -c 'exit 1'", Consequence::Reboot),
+            ("/bin/sh -c 'kill -9 $$'", Consequence::Reboot),
+            ("/bin/sh -c 'exit 100'", Consequence::Reboot),
+            ("/bin/true", Consequence::None),
+        ] {
+            with_clients(&[client(command, true)], async |mut respawn| {
+                respawn.begin();
+                assert_eq!(next(&mut respawn).await.0, expected, "{command}");
+            });
+        }
+        with_clients(&[client("/bin/sleep 1000", true)], async |mut respawn| {
+            respawn.begin();
+            respawn.stop(STOP_PATIENCE);
+            assert_eq!(next(&mut respawn).await.0, Consequence::None, "killed by our own signal");
+            assert!(respawn.is_stopped());
+        });
+    }
+
+    #[test]
+    fn they_are_stopped_last_first_one_after_another_and_at_last_by_force() {
+        let stubborn = "/bin/sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'";
+        let clients =
+            [client(stubborn, false), client("/bin/sleep 1000", false), client("/bin/sleep 1", false)];
+        with_clients(&clients, async |mut respawn| {
+            respawn.begin();
+            // its trap must be set before the signal comes
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(!respawn.is_stopped());
+            respawn.stop(Duration::from_millis(600));
+            let mut ended = Vec::new();
+            while !respawn.is_stopped() {
+                if let (_, RespawnEvent::Ended { index, .. }) = next(&mut respawn).await {
+                    ended.push(index);
+                }
+            }
+            assert_eq!(ended, [2, 1, 0]);
+            respawn.begin();
+            assert!(respawn.is_stopped(), "nothing starts after a stop");
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_tried_again_and_given_up() {
+        with_clients(&[Client { built_in: Some("x"), ..client("/x", false) }], async |mut respawn| {
+            // this test's own program under another name, as a user that may not be
+            respawn.clients[0].client.account.uid = u32::MAX;
+            respawn.begin();
+            assert_eq!(respawn.clients[0].state, State::Pausing);
+            for _ in 0..10 {
+                respawn.handle(&RespawnEvent::Due { index: 0 });
+            }
+            assert_eq!(respawn.clients[0].state, State::Idle);
+        });
+    }
+}

@@ -18,7 +18,9 @@ use super::driver::{self, Plan};
 use super::host_cache;
 use super::identity;
 use super::layout::Layout;
-use super::process::{prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState};
+use super::process::{
+    make_core_folders, prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState,
+};
 
 /// What the command line asks of a start.
 #[derive(Debug, Clone, Default)]
@@ -144,6 +146,10 @@ fn serve(layout: &Layout, options: &StartOptions, loaded: Loaded, logger: &Logge
         }
     };
     if let Err(error) = set_up_core_dumps(layout, ha_cf.core_dumps, ha_cf.core_root.as_deref()) {
+        logger.log(LogLevel::Warning, &error.to_string());
+    }
+    let users = ha_cf.clients.iter().map(|client| (client.user.as_str(), client.account.uid));
+    if let Err(error) = make_core_folders(layout, ha_cf.core_root.as_deref(), users) {
         logger.log(LogLevel::Warning, &error.to_string());
     }
     if let Err(error) = logger.go_to_background(options.foreground) {

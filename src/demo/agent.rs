@@ -263,7 +263,12 @@ impl Children {
     fn spawn(&self, command: &mut Command) -> Result<u32, String> {
         let mut known = self.known();
         while known.len() >= ENDS_KEPT {
-            known.pop_first();
+            // The oldest that has ended: a daemon outlives many short programs.
+            let ended = known.iter().find(|(_, end)| end.is_some()).map(|(pid, _)| *pid);
+            match ended {
+                Some(pid) => drop(known.remove(&pid)),
+                None => drop(known.pop_first()),
+            }
         }
         let child = command
             .spawn()

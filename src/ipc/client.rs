@@ -1,7 +1,11 @@
-//! A blocking client of the socket for short-lived tools: one time limit for everything together,
-//! so that no tool hangs on a daemon that does not answer (messaging spec 7.4).
+//! A blocking client of the socket (messaging spec 7.4). For short-lived tools: one time limit for
+//! everything together, so that no tool hangs on a daemon that does not answer. For named clients
+//! that stay (`ipfail`): the limit is set anew for each request, and events that come between a
+//! request and its reply are kept.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +22,8 @@ use crate::wire::message::Message;
 pub const TIMEOUT_MS: u64 = 5000;
 /// Most replies to one request; more means a broken daemon.
 const REPLIES_MAX: usize = 4096;
+/// Most events kept for a named client while it waits for one reply.
+const EVENTS_MAX: usize = 4096;
 /// Pause before a full listen queue is tried again.
 const CONNECT_RETRY_MS: u64 = 20;
 
@@ -57,6 +63,10 @@ pub struct Client {
     deadline: Instant,
     destination: String,
     welcome: Message,
+    /// `from_id`: the name, or the process number of a casual client.
+    identity: String,
+    /// Of a named client: events that arrived while a reply was waited for.
+    events: Option<VecDeque<Message>>,
 }
 
 impl Client {
@@ -65,6 +75,19 @@ impl Client {
     /// # Errors
     /// Any [`ClientError`]; nothing was asked then.
     pub fn sign_on(path: &Path, timeout_ms: u64) -> Result<Self, ClientError> {
+        Self::connect_as(path, None, timeout_ms)
+    }
+
+    /// Connects and signs on as the named client `name`, which `apiauth` must allow for this user.
+    /// `timeout_ms` covers the sign-on; [`Client::allow_ms`] goes before each later request.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; nothing was asked then.
+    pub fn sign_on_as(path: &Path, name: &str, timeout_ms: u64) -> Result<Self, ClientError> {
+        Self::connect_as(path, Some(name), timeout_ms)
+    }
+
+    fn connect_as(path: &Path, name: Option<&str>, timeout_ms: u64) -> Result<Self, ClientError> {
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let mut client = Self {
             stream: connect(path, deadline)?,
@@ -72,6 +95,8 @@ impl Client {
             deadline,
             destination: crate::ipc::terminal::host_name().to_ascii_lowercase(),
             welcome: Message::empty(),
+            identity: name.map_or_else(|| std::process::id().to_string(), str::to_owned),
+            events: name.map(|_| VecDeque::new()),
         };
         let uid = nix::unistd::geteuid().to_string();
         let gid = nix::unistd::getegid().to_string();
@@ -129,14 +154,69 @@ impl Client {
             .with("reqtype", kind)
             .with("dest", &self.destination)
             .with("pid", &pid)
-            .with("from_id", &pid);
+            .with("from_id", &self.identity);
         for (name, value) in fields {
             message.push_text(name, value);
         }
-        let frame = encode_frame(&codec::encode_api(&message))?;
+        self.send(&message)
+    }
+
+    /// Sends a message as it is. From a named client one that is no request goes to its namesakes in
+    /// the cluster, by way of the daemon.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn send(&mut self, message: &Message) -> Result<(), ClientError> {
+        let frame = encode_frame(&codec::encode_api(message))?;
         let remaining = self.remaining()?;
         self.stream.set_write_timeout(Some(remaining)).map_err(ClientError::Io)?;
         self.stream.write_all(&frame).map_err(classify)
+    }
+
+    /// Sets the time limit for what comes next, from now.
+    pub fn allow_ms(&mut self, timeout_ms: u64) {
+        self.deadline = Instant::now() + Duration::from_millis(timeout_ms);
+    }
+
+    /// Takes what the socket holds right now; for a named client whose socket is readable. The
+    /// messages come out of [`Client::next_event`], which must be emptied before the next call.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`. The connection is of no use afterwards.
+    pub fn receive(&mut self) -> Result<(), ClientError> {
+        let mut buffer = [0; 16 * 1024];
+        self.stream.set_nonblocking(true).map_err(ClientError::Io)?;
+        let result = self.stream.read(&mut buffer);
+        self.stream.set_nonblocking(false).map_err(ClientError::Io)?;
+        match result {
+            Ok(0) => Err(ClientError::Closed),
+            Ok(count) => {
+                self.decoder.push(&buffer[..count]);
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+                _ => Err(classify(error)),
+            },
+        }
+    }
+
+    /// The next event that is already here; `None` when the socket must be read first. A body that
+    /// is no message is skipped, and so is a reply that nobody waits for.
+    ///
+    /// # Errors
+    /// `Frame`. The connection is of no use afterwards.
+    pub fn next_event(&mut self) -> Result<Option<Message>, ClientError> {
+        if let Some(message) = self.events.as_mut().and_then(VecDeque::pop_front) {
+            return Ok(Some(message));
+        }
+        while let Some(body) = self.decoder.next_frame()? {
+            match codec::decode_local(&body) {
+                Ok(message) if message.kind() != RESPONSE => return Ok(Some(message)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The next message of any kind, not later than `until` nor the client's own limit.
@@ -171,6 +251,12 @@ impl Client {
             if message.kind() == RESPONSE && message.text("reqtype") == Some(kind) {
                 return Ok(message);
             }
+            if let Some(events) = self.events.as_mut().filter(|_| message.kind() != RESPONSE) {
+                if events.len() >= EVENTS_MAX {
+                    return Err(ClientError::Unreadable(format!("{EVENTS_MAX} events and no reply")));
+                }
+                events.push_back(message);
+            }
         }
     }
 
@@ -180,6 +266,13 @@ impl Client {
             return Err(ClientError::Timeout);
         }
         Ok(left)
+    }
+}
+
+impl AsFd for Client {
+    /// For waiting until it is readable.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Parameters {
     pub keepalive_ms: u64,
     /// What `signon` says as `hbversion`, such as `3.0.6 (node: …)`.
     pub version_text: String,
-    /// Syslog facility as the original counts it (already shifted), -1 for none.
+    /// Syslog facility as the original counts it: already shifted, 0 for `none`, -1 when not given.
     pub log_facility: i32,
     /// The daemon's process.
     pub pid: u32,

@@ -9,9 +9,11 @@
 //! - `client`: hands lines to the logging daemon.
 //! - [`logd`]: the logging daemon: other programs' lines end in the same sinks.
 //! - [`ha_logger`]: hands lines of scripts to it.
+//! - [`environment`]: where a program that the daemon started logs.
 
 pub mod backend;
 mod client;
+pub mod environment;
 pub mod ha_logger;
 pub mod limit;
 pub mod line;
@@ -20,6 +22,7 @@ pub mod sinks;
 pub mod writer;
 
 pub use backend::{set_debug_level, stderr_logger};
+pub use environment::targets_from_environment;
 pub use limit::{RateLimit, Verdict};
 pub use sinks::{host_name, LogTargets, LogdTarget};
 pub use writer::Logger;

@@ -1,9 +1,9 @@
 //! `mcast DEV GROUP PORT TTL LOOP`: UDP to a group, with a port of its own (messaging spec 6).
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::udp::{new_socket, Fault, Plan, ReceivePlan, Sender};
-use super::MediumKind;
+use super::{MediumKind, MediumPlan};
 use crate::config::settings::MediumConfig;
 use crate::sys::interface::Addresses;
 use crate::types::LogLevel;
@@ -21,7 +21,7 @@ struct Target {
     loop_back: bool,
 }
 
-fn plan(config: &MediumConfig, _udp_port: u16) -> Option<Plan> {
+fn plan(config: &MediumConfig, _udp_port: u16) -> Option<MediumPlan> {
     let MediumConfig::Multicast { device, group, port, ttl, loop_back } = config else {
         return None;
     };
@@ -32,15 +32,20 @@ fn plan(config: &MediumConfig, _udp_port: u16) -> Option<Plan> {
     let started = format!(
         "glib: UDP multicast heartbeat started for group {group} port {port} interface {device} (ttl={ttl} loop={looped})"
     );
-    Some(Plan {
-        receive: ReceivePlan { device: device.clone(), group: Some(*group), port: *port, reuse_port: false },
+    Some(MediumPlan::Udp(Plan {
+        receive: ReceivePlan {
+            device: device.clone(),
+            address: IpAddr::V4(*group),
+            port: *port,
+            reuse_port: false,
+        },
         by_address: true,
-        open: Box::new(move |addresses| open(&target, addresses)),
+        open: Box::new(move |_, addresses| open(&target, addresses)),
         started: vec![(LogLevel::Info, started)],
         closed: None,
         device_missing: invalid_device(&device),
         device,
-    })
+    }))
 }
 
 fn invalid_device(device: &str) -> String {
@@ -56,5 +61,5 @@ fn open(target: &Target, addresses: &Addresses) -> Result<Sender, Fault> {
     socket.set_multicast_if_v4(&address).map_err(failed("IP_MULTICAST_IF"))?;
     socket.set_multicast_loop_v4(target.loop_back).map_err(failed("IP_MULTICAST_LOOP"))?;
     socket.set_multicast_ttl_v4(u32::from(target.ttl)).map_err(failed("IP_MULTICAST_TTL"))?;
-    Ok(Sender { socket, to: SocketAddrV4::new(target.group, target.port), flags: 0 })
+    Ok(Sender { socket, to: SocketAddr::V4(SocketAddrV4::new(target.group, target.port)), flags: 0 })
 }

@@ -1,12 +1,12 @@
 //! What the UDP media share: a sender per medium, a receiver per device, address and port.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use nix::errno::Errno;
-use nix::sys::socket::{recvfrom, SockaddrIn};
+use nix::sys::socket::{recvfrom, SockaddrStorage};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
@@ -26,8 +26,8 @@ const RECEIVE_ERRORS_MAX: usize = 16;
 /// Failures in a row after which the original keeps silent.
 const FAILURES_REPORTED: u64 = 10;
 
-/// Opens a sending socket for a device with these addresses.
-pub(super) type Open = dyn Fn(&Addresses) -> Result<Sender, Fault> + Send;
+/// Opens a sending socket for a device with this index and these addresses.
+pub(super) type Open = dyn Fn(u32, &Addresses) -> Result<Sender, Fault> + Send;
 
 /// What a medium of one kind needs.
 pub(super) struct Plan {
@@ -59,8 +59,9 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReceivePlan {
     pub(super) device: String,
-    /// The multicast group, or `None` for everything that comes to the port.
-    pub(super) group: Option<Ipv4Addr>,
+    /// What is bound to: a multicast group, or the unspecified address of a family for everything
+    /// that comes to the port.
+    pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) reuse_port: bool,
 }
@@ -69,7 +70,7 @@ pub(super) struct ReceivePlan {
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) socket: Socket,
-    pub(super) to: SocketAddrV4,
+    pub(super) to: SocketAddr,
     /// Flags of send(2) for each packet.
     pub(super) flags: i32,
 }
@@ -129,7 +130,7 @@ impl UdpMedium {
             self.discarded += 1;
             return false;
         };
-        let to = SocketAddr::V4(sender.to).into();
+        let to = sender.to.into();
         let result = loop {
             match sender.socket.send_to_with_flags(packet, &to, sender.flags) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -199,7 +200,7 @@ impl UdpMedium {
             return;
         }
         self.opened_for = Some(found);
-        match (self.plan.open)(&found.1) {
+        match (self.plan.open)(found.0, &found.1) {
             Ok(sender) => {
                 self.sender = Some(sender);
                 self.fault = None;
@@ -245,7 +246,7 @@ impl Receiver {
     /// `reuse_port` only would see the same packets twice.
     pub(super) fn serves(&self, plan: &ReceivePlan) -> bool {
         let own = &self.plan;
-        (&own.device, own.group, own.port) == (&plan.device, plan.group, plan.port)
+        (&own.device, own.address, own.port) == (&plan.device, plan.address, plan.port)
     }
 
     pub(super) fn poll_receive(
@@ -253,7 +254,7 @@ impl Receiver {
         context: &mut Context<'_>,
         buffer: &mut [u8],
         reporter: &mut Reporter,
-    ) -> Poll<(usize, SocketAddrV4)> {
+    ) -> Poll<(usize, SocketAddr)> {
         for _ in 0..RECEIVE_ERRORS_MAX {
             let Some(socket) = &self.socket else {
                 return Poll::Pending;
@@ -266,9 +267,9 @@ impl Receiver {
                     continue;
                 }
             };
-            match recvfrom::<SockaddrIn>(guard.get_inner().as_raw_fd(), buffer) {
-                Ok((length, Some(from))) => return Poll::Ready((length, SocketAddrV4::from(from))),
-                Ok((_, None)) | Err(Errno::EINTR) => {}
+            match receive(guard.get_inner(), buffer) {
+                Ok(Some(received)) => return Poll::Ready(received),
+                Ok(None) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => guard.clear_ready(),
                 Err(errno) => self.note_error(&errno.into(), reporter),
             }
@@ -281,12 +282,12 @@ impl Receiver {
         &mut self,
         buffer: &mut [u8],
         reporter: &mut Reporter,
-    ) -> Option<(usize, SocketAddrV4)> {
+    ) -> Option<(usize, SocketAddr)> {
         for _ in 0..RECEIVE_ERRORS_MAX {
             let socket = self.socket.as_ref()?;
-            match recvfrom::<SockaddrIn>(socket.as_raw_fd(), buffer) {
-                Ok((length, Some(from))) => return Some((length, SocketAddrV4::from(from))),
-                Ok((_, None)) | Err(Errno::EINTR) => {}
+            match receive(socket.get_ref(), buffer) {
+                Ok(Some(received)) => return Some(received),
+                Ok(None) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
                 Err(errno) => self.note_error(&errno.into(), reporter),
             }
@@ -352,9 +353,30 @@ impl Receiver {
     }
 }
 
+/// One datagram; `None` when it tells no sender.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, Errno> {
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), buffer)?;
+    let from = from.and_then(|from| {
+        let v4 = from.as_sockaddr_in().map(|from| SocketAddr::V4((*from).into()));
+        v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
+    });
+    Ok(from.map(|from| (length, from)))
+}
+
 /// A UDP socket that neither waits nor passes to children.
 pub(super) fn new_socket() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket_of(Domain::IPV4)
+}
+
+/// The same for IPv6. It takes no part in IPv4, for which there are media of its own.
+pub(super) fn new_socket6() -> io::Result<Socket> {
+    let socket = socket_of(Domain::IPV6)?;
+    socket.set_only_v6(true)?;
+    Ok(socket)
+}
+
+fn socket_of(family: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(family, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -371,22 +393,38 @@ fn open_receiver(plan: &ReceivePlan, index: u32) -> Result<AsyncFd<OwnedFd>, Fau
     let failed = |step: &'static str| {
         move |cause: io::Error| Fault(format!("glib: cannot receive on {}: {step}: {cause}", plan.device))
     };
-    let socket = new_socket().map_err(failed("socket"))?;
+    let socket = if plan.address.is_ipv4() { new_socket() } else { new_socket6() };
+    let socket = socket.map_err(failed("socket"))?;
     socket.set_reuse_address(true).map_err(failed("SO_REUSEADDR"))?;
     if plan.reuse_port {
         reuse_port_if_known(&socket).map_err(failed("SO_REUSEPORT"))?;
     }
     let _ = socket.set_recv_buffer_size(RECEIVE_QUEUE_BYTES);
-    // Else it also hears the groups that other sockets have joined (IP_MULTICAST_ALL, ip(7)).
-    let _ = socket.set_multicast_all_v4(false);
-    match plan.group {
-        None => socket.bind_device(Some(plan.device.as_bytes())).map_err(failed("SO_BINDTODEVICE"))?,
-        Some(group) => {
-            let interface = InterfaceIndexOrAddress::Index(index);
-            socket.join_multicast_v4_n(&group, &interface).map_err(failed("IP_ADD_MEMBERSHIP"))?;
+    let device = Some(plan.device.as_bytes());
+    let address = match plan.address {
+        IpAddr::V4(address) => {
+            // Else it also hears the groups that other sockets have joined (IP_MULTICAST_ALL, ip(7)).
+            let _ = socket.set_multicast_all_v4(false);
+            if address == Ipv4Addr::UNSPECIFIED {
+                socket.bind_device(device).map_err(failed("SO_BINDTODEVICE"))?;
+            } else {
+                let interface = InterfaceIndexOrAddress::Index(index);
+                socket.join_multicast_v4_n(&address, &interface).map_err(failed("IP_ADD_MEMBERSHIP"))?;
+            }
+            SocketAddr::V4(SocketAddrV4::new(address, plan.port))
         }
-    }
-    let address = SocketAddrV4::new(plan.group.unwrap_or(Ipv4Addr::UNSPECIFIED), plan.port);
-    socket.bind(&SocketAddr::V4(address).into()).map_err(failed("bind"))?;
+        IpAddr::V6(address) => {
+            // Since Linux 4.20; before, a packet to a group may come twice, which harms nothing.
+            let _ = socket.set_multicast_all_v6(false);
+            // Without this it would hear the same group from other devices, too.
+            socket.bind_device(device).map_err(failed("SO_BINDTODEVICE"))?;
+            if address != Ipv6Addr::UNSPECIFIED {
+                socket.join_multicast_v6(&address, index).map_err(failed("IPV6_JOIN_GROUP"))?;
+            }
+            let scope = if address == Ipv6Addr::UNSPECIFIED { 0 } else { index };
+            SocketAddr::V6(SocketAddrV6::new(address, plan.port, 0, scope))
+        }
+    };
+    socket.bind(&address.into()).map_err(failed("bind"))?;
     watch(socket.into()).map_err(failed("registering"))
 }

@@ -11,6 +11,7 @@ pub mod print;
 pub mod process;
 pub mod readable;
 pub mod sched;
+pub mod serial;
 pub mod syslog;
 pub mod time;
 pub mod watchdog;

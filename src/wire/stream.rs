@@ -17,6 +17,8 @@ pub struct MessageStream {
     /// Bytes at the front in which no end was found.
     scanned: usize,
     skipped_bytes: u64,
+    /// Netstring framing is not looked for.
+    classic_only: bool,
 }
 
 /// What the front of the buffer is.
@@ -33,6 +35,12 @@ impl MessageStream {
     /// An empty stream.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty stream of a serial line, which carries classic text alone: a first line of netstring
+    /// framing is a stray one, so that a false length cannot swallow what follows.
+    pub fn of_serial_line() -> Self {
+        Self { classic_only: true, ..Self::default() }
     }
 
     /// Adds what was read. Take out the messages before the next call.
@@ -75,10 +83,10 @@ impl MessageStream {
             return Front::Incomplete;
         }
         if !self.started {
-            let is_start =
-                |bytes: &[u8]| bytes.starts_with(classic::START) || bytes.starts_with(netstring::START);
-            let could_start =
-                |bytes: &[u8]| classic::START.starts_with(bytes) || netstring::START.starts_with(bytes);
+            let starts: &[&[u8]] =
+                if self.classic_only { &[classic::START] } else { &[classic::START, netstring::START] };
+            let is_start = |bytes: &[u8]| starts.iter().any(|start| bytes.starts_with(start));
+            let could_start = |bytes: &[u8]| starts.iter().any(|start| start.starts_with(bytes));
             if !is_start(&self.buffer) {
                 let starts = |at: &usize| is_start(&self.buffer[*at..]) || could_start(&self.buffer[*at..]);
                 let next = (0..self.buffer.len()).find(starts).unwrap_or(self.buffer.len());
@@ -101,7 +109,7 @@ impl MessageStream {
             if line == classic::END {
                 return Front::Message(at + classic::END.len());
             }
-            if line == classic::START || line == netstring::START {
+            if line == classic::START || (line == netstring::START && !self.classic_only) {
                 return Front::Junk(at);
             }
             at += length + 1;
@@ -199,5 +207,18 @@ mod tests {
             assert_eq!(stream.next_message().as_deref(), whole.strip_suffix(b"\0"));
             assert_eq!(stream.next_message(), None);
         }
+    }
+
+    #[test]
+    fn a_false_length_swallows_nothing_of_a_serial_line() {
+        let whole = encode_api(&Message::new("x")).unwrap();
+        let mut stream = MessageStream::of_serial_line();
+        stream.push(b"###\n262143:(0)t=");
+        assert_eq!(stream.next_message(), None);
+        stream.push(&[b"\n", whole.as_slice()].concat());
+        assert_eq!(stream.next_message().as_deref(), whole.strip_suffix(b"\0"));
+        let inside = b">>>\nt=y\n###\nz=1\n<<<\n";
+        stream.push(inside);
+        assert_eq!(stream.next_message().as_deref(), Some(inside.as_slice()), "judged by its reader");
     }
 }

@@ -163,6 +163,8 @@ impl World {
             dead_time_ms: config.dead_time_ms,
             warn_time_ms: config.dead_time_ms / 2,
             init_dead_ms: config.init_dead_ms,
+            pings: Vec::new(),
+            dead_ping_ms: config.dead_time_ms,
             hop_fudge: 1,
             auto_failback: config.auto_failback,
             max_rexmit_delay_ms: 250.min(config.keepalive_ms * 2),

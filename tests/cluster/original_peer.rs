@@ -36,6 +36,8 @@ impl Play {
     fn settled_with(auto_failback: AutoFailback) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
+            dead_ping_ms: 300,
+            pings: Vec::new(),
             local: names[0].clone(),
             uuid: Uuid([1; 16]),
             generation: Generation(10),
@@ -46,6 +48,8 @@ impl Play {
             dead_time_ms: 1000,
             warn_time_ms: 500,
             init_dead_ms: 3000,
+            pings: Vec::new(),
+            dead_ping_ms: 1000,
             hop_fudge: 1,
             auto_failback,
             max_rexmit_delay_ms: 250,
@@ -375,6 +379,30 @@ fn a_set_that_the_peer_reports_was_taken() {
     play.reports("all", "1");
     play.run_ms(6_000);
     assert_eq!(play.resource_status(), "none", "{:#?}", play.log);
+}
+
+/// The peer that was to take everything dies while it is being stopped here: started again.
+#[test]
+fn what_was_being_given_to_a_node_that_died_is_started_again() {
+    let mut play = Play::settled();
+    play.asks("all", "me");
+    play.reports("none", "0");
+    play.asks("all", "done");
+    play.run_ms(50);
+    play.reports("none", "1");
+    play.run_ms(50);
+    assert_eq!(play.resource_status(), "all");
+    play.command(Command::Standby(ResourceSet::ALL));
+    play.asks("all", "other");
+    // The release takes its time.
+    let release = play.jobs.pop().expect("a job").1;
+    play.done.clear();
+    play.is_silent_for(1500);
+    play.beats = false;
+    play.input(release);
+    play.run_ms(100);
+    assert_eq!(play.done, [Job::Acquire(ResourceSet::ALL)], "{:#?}", play.log);
+    assert_eq!(play.resource_status(), "all");
 }
 
 /// Its consent overtaken by its own refused request is no crossing of two requests.

@@ -1,4 +1,4 @@
-//! What runs on a host: the cluster value under test.
+//! What runs on a host: the cluster value under test, or the model of the original.
 
 use std::sync::Arc;
 
@@ -8,12 +8,19 @@ use ha_core::cluster::settings::ClusterSettings;
 use ha_core::cluster::Cluster;
 use ha_core::types::{Generation, ResourceSet};
 
+use crate::model_306::Model;
+
 /// Wall clock of every host, seconds: it stands still, nothing but the order of `ts` matters.
 const WALL_S: u64 = 1_700_000_000;
 
 /// A daemon; a clone shares it until one of both changes.
 #[derive(Clone)]
-pub struct Daemon(Arc<Cluster>);
+pub enum Daemon {
+    /// Ours.
+    Ours(Arc<Cluster>),
+    /// A model of 3.0.6.
+    Original(Arc<Model>),
+}
 
 /// What a daemon says of itself and its peer, viewpoint of its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,46 +42,72 @@ fn at(now_ms: u64) -> Now {
 }
 
 impl Daemon {
-    /// A daemon before its first input.
-    pub fn new(settings: ClusterSettings, now_ms: u64) -> Self {
-        Self(Arc::new(Cluster::new(settings, at(now_ms))))
+    /// One of ours before its first input.
+    pub fn ours(settings: ClusterSettings, now_ms: u64) -> Self {
+        Self::Ours(Arc::new(Cluster::new(settings, at(now_ms))))
+    }
+
+    /// An original before its first input.
+    pub fn original(settings: &ClusterSettings, has_group: bool, now_ms: u64) -> Self {
+        Self::Original(Arc::new(Model::new(settings, has_group, now_ms)))
     }
 
     /// Handles an input; what it wants done.
     pub fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
-        let cluster = Arc::make_mut(&mut self.0);
-        cluster.handle(at(now_ms), input);
-        std::iter::from_fn(|| cluster.poll_output()).collect()
+        match self {
+            Self::Ours(cluster) => {
+                let cluster = Arc::make_mut(cluster);
+                cluster.handle(at(now_ms), input);
+                std::iter::from_fn(|| cluster.poll_output()).collect()
+            }
+            Self::Original(model) => Arc::make_mut(model).handle(now_ms, input),
+        }
     }
 
     /// When its next timer is due.
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        self.0.next_timeout_ms()
+        match self {
+            Self::Ours(cluster) => cluster.next_timeout_ms(),
+            Self::Original(model) => model.next_timeout_ms(),
+        }
     }
 
     /// What decides its future.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        self.0.fingerprint(into);
+        match self {
+            Self::Ours(cluster) => cluster.fingerprint(into),
+            Self::Original(model) => model.fingerprint(into),
+        }
     }
 
     /// What it claims.
     pub fn holding(&self) -> ResourceSet {
-        self.0.holding()
+        match self {
+            Self::Ours(cluster) => cluster.holding(),
+            Self::Original(model) => model.holding(),
+        }
     }
 
     /// Generation of the peer it knows, and the oldest number of it that would still be news.
     pub fn awaits(&self) -> (Generation, Option<u64>) {
-        (self.0.known_peer_generation(), self.0.oldest_awaited_number())
+        match self {
+            Self::Ours(cluster) => (cluster.known_peer_generation(), cluster.oldest_awaited_number()),
+            Self::Original(model) => model.awaits(),
+        }
     }
 
     /// What clients would be told.
     pub fn view(&self, now_ms: u64) -> View {
-        let view = self.0.view(at(now_ms));
+        let cluster = match self {
+            Self::Ours(cluster) => cluster,
+            Self::Original(model) => return model.view(),
+        };
+        let view = cluster.view(at(now_ms));
         let peer = view.nodes.iter().find(|node| node.name != view.local);
         View {
             communication_up: view.communication_up,
             peer_holding: peer.and_then(|node| node.holding.parse().ok()),
-            holding: self.0.holding(),
+            holding: cluster.holding(),
             alarm: !view.alarms.is_empty(),
             status: view.resource_status,
         }

@@ -139,8 +139,12 @@ impl Host {
     /// A child ends: what it achieved.
     pub fn finish(&mut self, host: usize, job: &RunningJob, end: End) -> JobOutcome {
         let mut outcome = JobOutcome::default();
+        let starts = matches!(job.work, Job::Acquire(_));
+        let stops = job.is_release();
         for group in groups(host, job.work.set()) {
             self.groups[group] = match self.groups[group] {
+                GroupState::Starting if !starts => GroupState::Starting,
+                GroupState::Stopping if !stops => GroupState::Stopping,
                 GroupState::Starting if end == End::NoStart(group) => {
                     outcome.start_failed = outcome.start_failed.union(set_of(host, group));
                     self.failed_starts[group] = true;

@@ -23,6 +23,7 @@
 mod daemon;
 mod explorer;
 mod host;
+mod model_306;
 mod rules;
 mod settle;
 mod trace;
@@ -32,3 +33,4 @@ mod world;
 mod found;
 mod mutations;
 mod pair_of_ours;
+mod replay;

@@ -8,7 +8,7 @@ use ha_core::types::ResourceSet;
 use crate::explorer::{explore, holds, long};
 use crate::host::GroupState;
 use crate::settle;
-use crate::world::{Action, Budget, Config, World};
+use crate::world::{Action, Budget, Config, Kind, World};
 
 /// A pair that runs and is at rest, each group at home.
 pub fn running(config: Config) -> World {
@@ -70,6 +70,7 @@ pub fn every_command(config: &mut Config) {
 /// |---|---|
 /// | | both run, each with its group, `auto_failback on` |
 /// | `off` | `auto_failback off` |
+/// | `original1`, `original2` | a model of 3.0.6 on that node |
 /// | `cold` | both without power |
 /// | `cut`, `deaf` | no messages from now on in both directions; towards node1 |
 /// | `parted` | cut for so long that both have everything |
@@ -97,6 +98,7 @@ pub fn described(words: &str) -> World {
     if number("job") > 0 {
         config.job_max_ms = number("job");
     }
+    config.kinds = ["original1", "original2"].map(|word| if has(word) { Kind::Original } else { Kind::Ours });
     let world = if has("cold") {
         cold(config)
     } else if has("parted") {

@@ -59,9 +59,22 @@ pub struct Budget {
     pub stop_failures: u8,
 }
 
+/// Whose program runs on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This project's.
+    Ours,
+    /// A model of 3.0.6.
+    Original,
+}
+
 /// What stays the same during an exploration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What runs where.
+    pub kinds: [Kind; 2],
+    /// Hosts for which the originals' haresources has a group.
+    pub groups: [bool; 2],
     /// `auto_failback` per host.
     pub auto_failback: [AutoFailback; 2],
     /// Rules taken out of the code under test.
@@ -80,6 +93,8 @@ impl Config {
     /// Prompt messages, jobs shorter than deadtime, no commands.
     pub fn new(auto_failback: AutoFailback) -> Self {
         Self {
+            kinds: [Kind::Ours; 2],
+            groups: [true; 2],
             auto_failback: [auto_failback; 2],
             faults: Faults::default(),
             commands: Vec::new(),
@@ -149,6 +164,10 @@ pub struct World {
     pub budget: Budget,
     /// The rules' memory.
     pub watch: Watch,
+    /// What is sent now was sent before.
+    pub answers_request: bool,
+    /// What daemons said for the first time, kept while a recording is compared.
+    pub said: Option<Vec<(usize, Message)>>,
     /// What daemons wanted, for people: kept while a trace is printed.
     pub notes: Option<Vec<(usize, String)>>,
 }
@@ -164,6 +183,8 @@ impl World {
             cut: [false; 2],
             budget: Budget::default(),
             watch: Watch::new(BEGIN_MS),
+            answers_request: false,
+            said: None,
             notes: None,
         }
     }
@@ -337,7 +358,10 @@ impl World {
         self.watch.heard(self.now_ms, host, &packet);
         let link = LinkName::new("eth1").expect("a name");
         let message = (*packet.message).clone();
-        self.feed(host, Input::Packet { link, key_index: 1, message })
+        self.answers_request = message.kind() == "NS_rexmit";
+        let result = self.feed(host, Input::Packet { link, key_index: 1, message });
+        self.answers_request = false;
+        result
     }
 
     fn finish(&mut self, host: usize, at: usize, end: End) -> Result<(), String> {
@@ -361,7 +385,10 @@ impl World {
         this.newest_number = 0;
         this.beat_ms = self.now_ms;
         this.giving = false;
-        this.daemon = Some(Daemon::new(settings, self.now_ms));
+        this.daemon = Some(match self.config.kinds[host] {
+            Kind::Ours => Daemon::ours(settings, self.now_ms),
+            Kind::Original => Daemon::original(&settings, self.config.groups[host], self.now_ms),
+        });
         self.watch.daemon_started(self.now_ms, host);
         self.feed(host, Input::Start)
     }
@@ -370,6 +397,8 @@ impl World {
         let this = &mut self.hosts[host];
         let name = |node: usize| NodeName::new(&format!("node{}", node + 1)).expect("a name");
         ClusterSettings {
+            dead_ping_ms: 300,
+            pings: Vec::new(),
             local: name(host),
             uuid: Uuid([host as u8 + 1; 16]),
             generation: Generation(this.generation.0 + 1),
@@ -380,6 +409,8 @@ impl World {
             dead_time_ms: DEAD_TIME_MS,
             warn_time_ms: DEAD_TIME_MS / 2,
             init_dead_ms: INIT_DEAD_MS,
+            pings: Vec::new(),
+            dead_ping_ms: 1000,
             hop_fudge: 1,
             auto_failback: self.config.auto_failback[host],
             max_rexmit_delay_ms: 1_000,
@@ -412,14 +443,17 @@ impl World {
             job.began_ms += paused_ms;
         }
         self.watch.thawed(self.now_ms, host, since_ms, &self.hosts);
-        for _ in 0..self.wires[1 - host].len() {
+        // an original looks at timers and packets in any order
+        let read_first = self.config.kinds[host] == Kind::Ours;
+        for _ in 0..self.wires[1 - host].len() * usize::from(read_first) {
             self.deliver(host)?;
             self.check()?;
         }
         Ok(())
     }
 
-    fn feed(&mut self, host: usize, input: Input) -> Result<(), String> {
+    /// Hands an input to a daemon and carries out what it wants.
+    pub fn feed(&mut self, host: usize, input: Input) -> Result<(), String> {
         let now_ms = self.now_ms;
         let Some(daemon) = &mut self.hosts[host].daemon else { return Ok(()) };
         for output in daemon.handle(now_ms, input) {
@@ -430,7 +464,9 @@ impl World {
                 Output::Send { message, .. } => self.send(host, message)?,
                 Output::RunJob { job, work, .. } => {
                     let job = RunningJob { id: job, work, began_ms: now_ms };
-                    self.watch.job_started(host, &job, &self.hosts[host])?;
+                    if self.config.kinds[host] == Kind::Ours {
+                        self.watch.job_started(host, &job, &self.hosts[host])?;
+                    }
                     self.hosts[host].begin(host, job);
                 }
                 Output::Exit(reason) => return self.exit(host, reason),
@@ -446,12 +482,22 @@ impl World {
         }
         let number = message.hex("seq").unwrap_or(0);
         let this = &mut self.hosts[host];
-        if number == 0 || number > this.newest_number {
+        // the original's numbers are not in order on the wire (resources spec 2.2)
+        let again = match self.config.kinds[host] {
+            Kind::Ours => number != 0 && number <= this.newest_number,
+            Kind::Original => self.answers_request,
+        };
+        if !again {
             this.newest_number = this.newest_number.max(number);
             if message.kind() == "status" {
                 this.beat_ms = self.now_ms;
             }
-            Watch::check_words(host, &message, this)?;
+            if self.config.kinds[host] == Kind::Ours {
+                Watch::check_words(host, &message, this)?;
+            }
+            if let Some(said) = &mut self.said {
+                said.push((host, message.clone()));
+            }
         }
         let present = [this.has(0), this.has(1)];
         let other = &self.hosts[1 - host];

@@ -10,23 +10,7 @@ use ha_core::config::directive::{Support, DIRECTIVES};
 use crate::common::{binary, skip};
 
 /// Directives of ha.cf whose effect does not exist yet: the start is refused.
-const DIRECTIVES_MISSING: &[&str] = &[
-    "stonith",
-    "stonith_host",
-    "use_apphbd",
-    "baud",
-    "conn_logd_time",
-    "serial",
-    "mcast6",
-    "ucast6",
-    "ping",
-    "ping6",
-    "ping_group",
-    "deadping",
-    "respawn",
-    "failfast",
-    "apiauth",
-];
+const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host", "use_apphbd"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[
@@ -59,11 +43,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "hto-mapfuncs",
     "ids",
     "portblock",
-    // the logging daemon
-    "ha_logd",
-    "ha_logger",
-    // scripts around the daemon
-    "ipfail",
 ];
 
 /// Programs that will not come, and why.

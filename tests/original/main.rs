@@ -18,6 +18,7 @@ mod logging;
 mod media;
 mod messages;
 mod pair;
+mod random;
 mod scripts;
 mod transitions;
 mod upgrade;

@@ -97,6 +97,11 @@ impl Lookout {
         self.excused.store(excused, Ordering::Relaxed);
     }
 
+    /// What was seen on two hosts without excuse; forgotten by this.
+    pub(crate) fn take_twice(&self) -> Vec<String> {
+        std::mem::take(&mut *self.twice.lock().expect("lock"))
+    }
+
     /// The longest time each address was nowhere since the last call, milliseconds.
     pub(crate) fn take_longest_without_ms(&self) -> [u64; 2] {
         let mut without = self.without.lock().expect("lock");

@@ -16,6 +16,8 @@ struct One {
 impl One {
     fn new(nodes: &[&str], manage_resources: bool, membership: Membership) -> Self {
         let settings = ClusterSettings {
+            dead_ping_ms: 300,
+            pings: Vec::new(),
             local: NodeName::new("node1").unwrap(),
             uuid: Uuid([1; 16]),
             generation: Generation(10),

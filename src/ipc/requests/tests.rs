@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::view::LinkView;
+use proptest::prelude::*;
 
 const UUID: &str = "ecbe3e1a-7aa9-4c99-8b16-be0f3ae7d9f6";
 
@@ -189,4 +190,54 @@ fn only_root_sees_more_than_kept_messages_and_nobody_speaks_for_another() {
 
 fn answer_to_message(caller: &Caller) -> Effect {
     answer(caller, &[], &view(), &parameters(), &message("t=ask_resources rsc_hold=all")).effect
+}
+
+proptest! {
+    /// Whatever a client sends, the answer has few fields, fits a frame, and is for a client that
+    /// signed on only when it did so properly.
+    #[test]
+    fn any_request_is_answered_within_bounds(
+        signed_on in any::<bool>(),
+        named in any::<bool>(),
+        uid in 0_u32..3,
+        kind in prop_oneof![
+            Just("hbapi-req".to_owned()), Just("status".to_owned()), Just(String::new()), "[a-zA-Z_-]{0,40}"
+        ],
+        request in prop_oneof![
+            Just("signon"), Just("signoff"), Just("setfilter"), Just("setsignal"), Just("set_sendqlen"),
+            Just("clientstatus"), Just("nodelist"), Just("iflist"), Just("ifstatus"), Just("getparm"),
+            Just("getuuid"), Just("getnodename"), Just("ha-command"), Just("ha-status"), Just("x")
+        ],
+        fields in proptest::collection::vec((
+            prop_oneof![
+                Just("pid"), Just("from_id"), Just("to_id"), Just("uid"), Just("gid"), Just("node"),
+                Just("cn"), Just("fmask"), Just("signal"), Just("sendqlen"), Just("pname"), Just("dest"),
+                Just("queryuuid"), Just("queryname"), Just("rsc_hold"), Just("command"), Just("info")
+            ],
+            prop_oneof![Just("ipfail".to_owned()), Just("node2".to_owned()), "[0-9]{0,25}", "\\PC{0,40}"],
+        ), 0..12),
+    ) {
+        let id = if named { "ipfail" } else { "391" };
+        let caller = caller(uid, uid, signed_on.then_some(id));
+        let mut message = Message::new(&kind).with("reqtype", request);
+        for (name, value) in fields {
+            message.push_text(name, &value);
+        }
+        let answer = answer(&caller, &["391", "ipfail"], &view(), &parameters(), &message);
+        prop_assert!(answer.replies.len() <= view().nodes.len());
+        for reply in &answer.replies {
+            prop_assert!(reply.fields().len() <= 10);
+        }
+        match answer.effect {
+            Effect::ClusterMessage(message) => {
+                prop_assert!(signed_on && named && !OF_DAEMONS.contains(&message.kind()));
+                prop_assert_eq!((message.text("from_id"), message.text("to_id")), (Some(id), Some(id)));
+            }
+            Effect::SignOn(identity) => {
+                prop_assert!(!signed_on && identity.id.len() <= CLIENT_NAME_MAX_BYTES);
+            }
+            Effect::Filter(mask) => prop_assert!(mask == FILTER_KEPT || uid == 0),
+            _ => {}
+        }
+    }
 }
