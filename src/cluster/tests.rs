@@ -110,6 +110,10 @@ impl Pair {
                     self.jobs.push((index, self.now_ms + takes_ms, done));
                 }
                 Output::Log { level, text } => self.logs.push(format!("{index} {} {text}", level.as_str())),
+                Output::Hook { kind, message } => {
+                    let src = message.text("src").unwrap_or("");
+                    self.logs.push(format!("{index} hook {kind} of {src}"));
+                }
                 _ => {}
             }
         }
@@ -344,4 +348,92 @@ fn absurd_packets_are_counted_and_change_nothing() {
     pair.run_ms(1500, &[0, 1]);
     assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
     assert!(!pair.logs.iter().any(|line| line.contains("is dead")), "{:#?}", pair.logs);
+}
+
+/// A script's message runs the scripts of both, whatever it claims to be; `dest` means one.
+#[test]
+fn a_local_message_reaches_everybody() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.logs.clear();
+    let forged =
+        Message::new("backup").with("src", "node2").with("seq", "1").with("hg", "1").with("auth", "x");
+    pair.input(0, Input::LocalMessage(forged));
+    pair.input(0, Input::LocalMessage(Message::new("one").with("dest", "node1")));
+    pair.input(0, Input::LocalMessage(Message::new("other").with("dest", "node2")));
+    pair.run_ms(20, &[0, 1]);
+    pair.logs.sort();
+    let hooks =
+        ["0 hook backup of node1", "0 hook one of node1", "1 hook backup of node1", "1 hook other of node1"];
+    assert_eq!(pair.logs, hooks);
+}
+
+/// What the daemon says of itself no script can say.
+#[test]
+fn local_messages_cannot_speak_for_the_daemon() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    let sent = |pair: &Pair| {
+        let kinds = pair.sent.iter().map(|(_, message)| message.kind().to_owned());
+        kinds.filter(|kind| kind != "status" && !kind.starts_with("NS_")).count()
+    };
+    let before = sent(&pair);
+    let long =
+        (0..200).fold(Message::new("long"), |message, number| message.with(&format!("f{number}"), "x"));
+    let resource = |hold: &str| Message::new("resource").with("rsc_hold", hold);
+    for message in [
+        Message::new("shutdone").with("st", "dead"),
+        Message::new("status").with("st", "dead"),
+        Message::new("starting"),
+        Message::new("repnodes").with("nodelist", "node9"),
+        Message::new("NS_rexmit").with("firstseq", "1"),
+        Message::empty().with("a", "b"),
+        resource("none").with("rtype", "full").with("isstable", "1"),
+        resource("foreign").with("info", "mach_down"),
+        Message::new("ask_resources").with("rsc_hold", "all").with("info", "done"),
+        Message::new("ask_resources").with("rsc_hold", "nonsense").with("info", "me"),
+        Message::new("ip-request").with("ipaddr", "key1"),
+        Message::new("ip-request-resp").with("dest", "node2").with("ipaddr", "key0").with("ok", "OK"),
+        Message::new("ip-request-resp").with("dest", "node1").with("ipaddr", "key1").with("ok", "OK"),
+        long,
+    ] {
+        pair.logs.clear();
+        pair.input(0, Input::LocalMessage(message.clone()));
+        let told = pair.logs.iter().any(|line| line.starts_with("0 ERROR") || line.starts_with("0 WARN"));
+        assert!(told, "{message:?}: {:?}", pair.logs);
+        // Lines of a kind are limited.
+        pair.run_ms(3000, &[0, 1]);
+    }
+    assert_eq!(sent(&pair), before);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2], "{:#?}", pair.logs);
+}
+
+/// `req_resource` of a group held here: what is not active of its set is started.
+#[test]
+fn a_script_has_a_held_group_looked_at_again() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.logs.clear();
+    let granted = Message::new("ip-request-resp").with("dest", "node1").with("ipaddr", "key0");
+    pair.input(0, Input::LocalMessage(granted.with("weown", "yes").with("ok", "OK")));
+    pair.run_ms(50, &[0, 1]);
+    assert!(pair.logs.contains(&format!("0 {:?}", Job::Acquire(ResourceSet::LOCAL))), "{:?}", pair.logs);
+    assert_eq!(pair.holding(), [ResourceSet::LOCAL; 2]);
+}
+
+/// The original's words for it, in its captures.
+#[test]
+fn the_first_acquisition_has_the_originals_reason() {
+    for (auto_failback, reason) in
+        [(AutoFailback::Off, "T_RESOURCES(us)"), (AutoFailback::Legacy, "ip-request-resp")]
+    {
+        let mut pair = Pair::new(auto_failback);
+        pair.start();
+        pair.run_ms(600, &[0, 1]);
+        let line = format!("0 info Initial resource acquisition complete ({reason})");
+        assert_eq!(pair.logs.iter().filter(|logged| **logged == line).count(), 1, "{:#?}", pair.logs);
+    }
 }

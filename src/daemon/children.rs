@@ -4,8 +4,8 @@
 //! scheduling and no locked memory. It reports progress in lines on its standard output; the
 //! last, `outcome`, ends the job. A child that ends without one is judged by [`without_outcome`].
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::cluster::event::{Job, JobId, JobOutcome};
-use crate::sys::time::unix_time_s;
+use crate::sys::time::{monotonic_ms, unix_time_s};
 use crate::types::{NodeName, ResourceSet, DONE_VARIABLE};
 use crate::wire::message::{Field, Message, Value};
 
+use super::hooks::{self, Hook, Hooks, Queued};
+
 /// Longest report line read; the rest of a longer one is dropped with it.
 const LINE_MAX_BYTES: u64 = 16 * 1024;
-/// Script runs that may wait; more are dropped with a line in the log.
-const HOOKS_MAX: usize = 256;
 /// Most message fields that become variables of a script (resources spec 9).
 const HOOK_FIELDS_MAX: usize = 30;
 /// How often a release is tried again when its child died without a word.
@@ -44,12 +44,8 @@ pub enum ChildEvent {
     },
     /// A script of `rc.d` ended.
     HookDone,
-}
-
-/// A script of `rc.d` that waits for its turn.
-struct Hook {
-    kind: String,
-    variables: Vec<(String, String)>,
+    /// These scripts are in `rc.d`.
+    HooksListed(BTreeSet<String>),
 }
 
 /// Starts children and hears from them.
@@ -58,7 +54,7 @@ pub struct Children {
     environment: Vec<(String, String)>,
     sender: mpsc::UnboundedSender<ChildEvent>,
     receiver: mpsc::UnboundedReceiver<ChildEvent>,
-    hooks: VecDeque<Hook>,
+    hooks: Hooks,
     /// How the folder of settings is shown to scripts.
     shown_etc_dir: String,
     hook_runs: bool,
@@ -71,15 +67,8 @@ impl Children {
         let (sender, receiver) = mpsc::unbounded_channel();
         let etc_dir = environment.iter().rev().find(|(name, _)| name == "HA_DIR");
         let shown_etc_dir = etc_dir.map(|(_, path)| path.clone()).unwrap_or_default();
-        Self {
-            environment,
-            sender,
-            receiver,
-            hooks: VecDeque::new(),
-            shown_etc_dir,
-            hook_runs: false,
-            jobs: 0,
-        }
+        let hooks = Hooks::new(Path::new(&shown_etc_dir).join("rc.d"));
+        Self { environment, sender, receiver, hooks, shown_etc_dir, hook_runs: false, jobs: 0 }
     }
 
     /// No job and no script runs or waits.
@@ -98,18 +87,35 @@ impl Children {
         });
     }
 
-    /// Queues a script for a message: one at a time, and none while a job runs (resources spec
-    /// 2.9). `signature` is the text of the message's `auth`. `false`: too many are waiting, this one
-    /// was dropped.
-    pub fn hook(&mut self, kind: &str, message: &Message, signature: Option<String>) -> bool {
-        if self.hooks.len() >= HOOKS_MAX {
-            return false;
-        }
+    /// Queues a script for a message, where there is one: one at a time, and none while a job runs (resources spec
+    /// 2.9). `signature` is the text of the message's `auth`. The text, if any, is for the log: too many
+    /// are waiting, this one was dropped.
+    pub fn hook(&mut self, kind: &str, message: &Message, signature: Option<String>) -> Option<String> {
         let mut variables = hook_variables(message);
         variables.extend(signature.map(|text| ("HA_auth".to_owned(), text)));
         variables.extend(done_already(kind, message));
-        self.hooks.push_back(Hook { kind: kind.to_owned(), variables });
-        true
+        match self.hooks.push(Hook { kind: kind.to_owned(), variables }, monotonic_ms()) {
+            Queued::Done => None,
+            Queued::Dropped(text) => text,
+            Queued::Look(folder) => {
+                self.look_for_hooks(folder);
+                None
+            }
+        }
+    }
+
+    /// In a thread of its own: the disk may hang.
+    fn look_for_hooks(&mut self, folder: PathBuf) {
+        let sender = self.sender.clone();
+        let work = move || {
+            crate::sys::sched::drop_realtime();
+            let _ = sender.send(ChildEvent::HooksListed(hooks::list(&folder)));
+        };
+        let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(128 * 1024);
+        if thread.spawn(work).is_err() {
+            let names = self.hooks.names().clone();
+            self.hooks.listed(names, monotonic_ms());
+        }
     }
 
     /// A script waits and nothing else runs: [`Children::start_hook`] is due.
@@ -119,7 +125,7 @@ impl Children {
 
     /// Starts the next waiting script, if any. `local_status` is this node's, now.
     pub fn start_hook(&mut self, local_status: &str) {
-        let Some(Hook { kind, variables }) = self.hooks.pop_front() else {
+        let Some(Hook { kind, variables }) = self.hooks.pop() else {
             return;
         };
         self.hook_runs = true;
@@ -144,9 +150,10 @@ impl Children {
     /// The next news. Cancel-safe.
     pub async fn next(&mut self) -> ChildEvent {
         let event = self.receiver.recv().await.unwrap_or(ChildEvent::HookDone);
-        match event {
+        match &event {
             ChildEvent::Done { .. } => self.jobs = self.jobs.saturating_sub(1),
             ChildEvent::HookDone => self.hook_runs = false,
+            ChildEvent::HooksListed(names) => self.hooks.listed(names.clone(), monotonic_ms()),
             ChildEvent::Report { .. } => {}
         }
         event

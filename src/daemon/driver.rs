@@ -387,7 +387,7 @@ impl Driver {
         match event {
             ChildEvent::Report { line } => self.groups.report(&line),
             ChildEvent::Done { job, outcome } => self.feed(Input::JobDone { job, outcome }),
-            ChildEvent::HookDone => {}
+            ChildEvent::HookDone | ChildEvent::HooksListed(_) => {}
         }
     }
 
@@ -473,8 +473,8 @@ impl Driver {
     fn hook(&mut self, kind: &str, message: &Message) {
         // Only what was on the network is signed.
         let signature = message.text("hg").and_then(|_| wire::inner_auth(message, &self.keys).ok());
-        if !self.children.hook(kind, message, signature) {
-            self.logger.log(LogLevel::Error, &format!("too many scripts are waiting: {kind} was not run"));
+        if let Some(text) = self.children.hook(kind, message, signature) {
+            self.logger.log(LogLevel::Error, &text);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod environment;
 pub mod fifo;
 pub mod groups;
+pub mod hooks;
 pub mod host_cache;
 pub mod identity;
 pub mod layout;

@@ -63,7 +63,7 @@ ha_own_functions() {
 			echo "${HA_LOGTAG:+$HA_LOGTAG: }$4" >&2
 			return 0
 		fi
-		if [ "$HA_LOGD" = yes ] && ha_logger -t "$(ha_own_tag)" "$4" 2>/dev/null; then
+		if [ "${HA_LOGD:-}" = yes ] && ha_logger -t "$(ha_own_tag)" "$4" 2>/dev/null; then
 			return 0
 		fi
 		ha_own_facility=$HA_LOGFACILITY

@@ -7,6 +7,7 @@ mod common;
 
 mod acts;
 mod failed_starts;
+mod fifo;
 mod handover;
 mod links;
 mod pauses;
