@@ -312,7 +312,8 @@ fn mixed_pair_follows_its_gateway() {
         };
         pair.loses_all(0);
         pair.loses_all(1);
-        pair.common_loss();
+        // no common loss: the original's ipfail gives up after two keepalives, and its daemon on the
+        // other node may see the loss later than that
     }
 }
 
