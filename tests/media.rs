@@ -374,9 +374,18 @@ async fn answering(set: &mut MediaSet) -> Vec<String> {
     nodes
 }
 
+/// The neighbours have to find each other first.
+async fn until_answering(world: &World, set: &mut MediaSet, expected: &[&str]) {
+    world.enter(0);
+    let end = Instant::now() + LIMIT;
+    while answering(set).await != expected {
+        assert!(Instant::now() < end, "never {expected:?}");
+    }
+}
+
 #[test]
 fn ping_nodes_answer_while_their_hosts_do() {
-    story(async |mut world| {
+    story(async |world| {
         for node in 0..2 {
             world.ip(node, &format!("addr add fd77:1::{}/64 dev eth1 nodad", node + 1));
         }
@@ -389,18 +398,14 @@ fn ping_nodes_answer_while_their_hosts_do() {
         ];
         let mut a = world.open(0, &configs);
         let expected = ["group answers", "host answers", "host6 answers"];
-        assert_eq!(answering(&mut a).await, expected);
+        until_answering(&world, &mut a, &expected).await;
         assert!(!a.links().iter().any(|link| link.as_str() == "host"));
         // The group has another member on the other cable.
         world.ip(1, "link set eth1 down");
         assert_eq!(answering(&mut a).await, ["group answers"]);
         world.ip(1, "link set eth1 up");
         world.ip(1, "addr replace fd77:1::2/64 dev eth1 nodad");
-        let end = Instant::now() + LIMIT;
-        while answering(&mut a).await != expected {
-            assert!(Instant::now() < end);
-            world.maintain(0, &mut a);
-        }
+        until_answering(&world, &mut a, &expected).await;
         let events = texts(&mut a);
         let started = events.iter().filter(|text| text.ends_with("heartbeat started.")).count();
         assert_eq!(started, 4, "{events:?}");
@@ -510,21 +515,26 @@ fn families_and_devices_are_told_apart() {
         let (mut a, mut b) = (world.open(0, &configs[0]), world.open(1, &configs[1]));
         until_heard(&mut a, &mut b, "eth1", "warm").await;
         until_heard(&mut a, &mut b, "eth2", "warm").await;
-        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
-        let (mut links, end) = (Vec::new(), Instant::now() + LIMIT);
-        assert_eq!(a.send(b"final", 0).sent, 5);
-        while links.len() < 5 && Instant::now() < end {
-            b.drain(&mut buffer, 100, |received, bytes| {
-                if let Received::Packet { link, .. } = received {
-                    if bytes == b"final" {
-                        links.push(link.to_string());
-                    }
+        // A first packet may be lost while neighbours look for each other.
+        let end = Instant::now() + LIMIT;
+        for round in 0.. {
+            assert!(Instant::now() < end, "never all of them");
+            let text = format!("round {round}");
+            assert_eq!(a.send(text.as_bytes(), 0).sent, 5);
+            let mut links = Vec::new();
+            let hears = async {
+                loop {
+                    let heard = hear(&mut b).await;
+                    links.extend(heard.strip_suffix(&format!(": {text}")).map(str::to_owned));
                 }
-            });
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(300), hears).await;
+            links.sort();
+            assert!(links.len() <= 5, "{links:?}");
+            if links == ["eth1", "eth1", "eth1", "eth2", "eth2"] {
+                break;
+            }
         }
-        links.sort();
-        assert_eq!(links, ["eth1", "eth1", "eth1", "eth2", "eth2"]);
-        assert!(tokio::time::timeout(Duration::from_millis(100), hear(&mut b)).await.is_err(), "and no more");
     });
 }
 

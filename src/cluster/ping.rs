@@ -86,7 +86,12 @@ impl Cluster {
             return;
         };
         let now_ms = self.now.monotonic_ms;
-        self.pings[index].last_answer_ms = Some(now_ms);
+        let last_ms = self.pings[index].last_answer_ms.replace(now_ms);
+        let interval_ms = last_ms.map_or(0, |last| now_ms - last);
+        if self.pings[index].status == PingStatus::Ping && interval_ms > self.settings.warn_time_ms {
+            let text = format!("Late heartbeat: Node {node}: interval {interval_ms} ms");
+            self.log_limited("late-ping", LogLevel::Warning, &text);
+        }
         self.set_ping_link(index, true);
         let changed = self.pings[index].status != PingStatus::Ping;
         self.pings[index].status = PingStatus::Ping;

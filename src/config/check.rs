@@ -16,6 +16,7 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 use super::ha_cf::HaCfReport;
 use super::haresources::{HaResourcesReport, Resource};
 use super::host::HostFacts;
+use super::settings::{Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
 use super::{authkeys, examine, haresources, Examination, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
@@ -25,6 +26,9 @@ pub const INIT_DIRECTORY: &str = "/etc/init.d";
 
 /// Keys shorter than this get a hint.
 const SECRET_SHORT_BYTES: usize = 16;
+
+/// About what a beat takes on a serial line.
+const BEAT_BYTES: u64 = 320;
 
 /// What resource words may name besides the scripts in `resource.d` of the directory.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +103,7 @@ pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckR
         checker.times(report);
         checker.failback(report);
         checker.links(report);
+        checker.lines_and_pings(report);
     }
     if let Some(keys) = &examination.auth_keys.keys {
         checker.keys(keys);
@@ -204,6 +209,30 @@ impl Checker<'_> {
             let message = "this is the only link: a split brain is one cable away".to_owned();
             let help = "add a second medium over another cable, switch or serial line";
             self.add(Severity::Warning, HA_CF, place, message, help);
+        }
+    }
+
+    /// What the beats ask of a serial line, and whether anybody looks at ping nodes.
+    fn lines_and_pings(&mut self, report: &HaCfReport) {
+        let keepalive_ms = report.settings.keepalive_ms;
+        for (medium, place) in report.settings.media.iter().zip(&report.media_places) {
+            let MediumConfig::Serial { baud, .. } = medium else { continue };
+            let per_second = u64::from(*baud) / 10;
+            if BEAT_BYTES * 1000 > per_second * keepalive_ms / 2 {
+                let message = format!(
+                    "at {baud} baud the beats of every {keepalive_ms} ms fill more than half of the line"
+                );
+                let help = "raise baud before this line, or keepalive";
+                self.add(Severity::Warning, HA_CF, place.clone(), message, help);
+            }
+        }
+        let pings = report.settings.media.iter().zip(&report.media_places);
+        let first = pings.clone().find(|(medium, _)| medium.ping().is_some());
+        let looks = |client: &Client| ["ipfail", "pingd"].iter().any(|name| client.command.contains(name));
+        if let Some((_, place)) = first.filter(|_| !report.settings.clients.iter().any(looks)) {
+            let message = "ping nodes are shown, but no program acts on them".to_owned();
+            let help = "to move resources to the better connected host: respawn hacluster .../ipfail";
+            self.add(Severity::Hint, HA_CF, place.clone(), message, help);
         }
     }
 

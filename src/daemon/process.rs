@@ -324,22 +324,6 @@ mod tests {
     }
 
     #[test]
-    fn every_user_gets_through_to_its_folder_for_core_dumps() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("lib").join("cores");
-        for _ in 0..2 {
-            make_core_folders(&root, &root.join("root")).unwrap();
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode(&root), 0o755);
-            assert_eq!(mode(&root.join("root")), 0o700);
-        }
-        let is_root = nix::unistd::geteuid().is_root();
-        if let Some(user) = nix::unistd::User::from_name(CLIENT_USER).unwrap().filter(|_| is_root) {
-            assert_eq!(fs::metadata(root.join(CLIENT_USER)).unwrap().uid(), user.uid.as_raw());
-        }
-    }
-
-    #[test]
     fn acquired_file_has_the_originals_form() {
         let (_folder, path) = pid_file();
         assert_eq!(running_pid(&path), RunState::NotRunning);

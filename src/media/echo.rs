@@ -140,7 +140,7 @@ impl Echo {
             let mut looked = 0;
             while let Poll::Ready(received) = socket.poll_receive(context, buffer, reporter) {
                 let found = received.and_then(|(length, from)| {
-                    answered(&self.targets, socket.protocol, self.identifier, &buffer[..length], from)
+                    answered(&mut self.targets, socket.protocol, self.identifier, &buffer[..length], from)
                 });
                 if let Some(node) = found {
                     return Poll::Ready(node);
@@ -160,7 +160,7 @@ impl Echo {
             for _ in 0..RECEIVE_MAX {
                 let Some((length, from)) = socket.try_receive(buffer, reporter) else { break };
                 let protocol = socket.protocol;
-                let found = answered(&self.targets, protocol, self.identifier, &buffer[..length], from);
+                let found = answered(&mut self.targets, protocol, self.identifier, &buffer[..length], from);
                 if found.is_some() {
                     return found;
                 }
@@ -231,21 +231,24 @@ impl Target {
     }
 }
 
-/// The node that a packet shows to be reachable, if it answers a request of ours.
+/// The node that a packet shows to be reachable, if it answers a request of ours. An answer counts
+/// once; of a group the first.
 fn answered(
-    targets: &[Target],
+    targets: &mut [Target],
     protocol: Protocol,
     identifier: u16,
     packet: &[u8],
     from: IpAddr,
 ) -> Option<NodeName> {
     let (sequence, payload) = parse_reply(protocol, identifier, packet)?;
-    let answers = |target: &&Target| {
-        target.plan.protocol == protocol
-            && target.plan.hosts.iter().any(|host| host.ip() == from)
-            && target.outstanding.iter().any(|(number, sent)| *number == sequence && sent == payload)
-    };
-    targets.iter().find(answers).map(|target| target.plan.node.clone())
+    targets.iter_mut().find_map(|target| {
+        let asked =
+            target.plan.protocol == protocol && target.plan.hosts.iter().any(|host| host.ip() == from);
+        let answers = |(number, sent): &(u16, Vec<u8>)| *number == sequence && sent == payload;
+        let position = target.outstanding.iter().position(answers).filter(|_| asked)?;
+        target.outstanding.remove(position);
+        Some(target.plan.node.clone())
+    })
 }
 
 /// An echo request. The kernel fills in the checksum of ICMPv6 (RFC 3542 3.1).
@@ -479,11 +482,11 @@ mod tests {
 
     #[test]
     fn only_our_own_answers_count() {
-        let targets = [target("10.0.0.9")];
+        let mut targets = [target("10.0.0.9")];
         let from: IpAddr = "10.0.0.9".parse().unwrap();
-        let node =
-            |packet: &[u8], from| answered(&targets, Protocol::Icmp, 42, packet, from).map(|n| n.to_string());
-        assert_eq!(node(&answer(42, 7, b"signed"), from), Some("gateway".to_owned()));
+        let mut node = |packet: &[u8], from| {
+            answered(&mut targets, Protocol::Icmp, 42, packet, from).map(|n| n.to_string())
+        };
         assert_eq!(node(&answer(41, 7, b"signed"), from), None, "another program's identifier");
         assert_eq!(node(&answer(42, 6, b"signed"), from), None, "never asked with this number");
         assert_eq!(node(&answer(42, 7, b"forged"), from), None);
@@ -496,21 +499,23 @@ mod tests {
         let mut fragment = answer(42, 7, b"signed");
         fragment[7] = 1;
         assert_eq!(node(&fragment, from), None);
+        assert_eq!(node(&answer(42, 7, b"signed"), from), Some("gateway".to_owned()));
+        assert_eq!(node(&answer(42, 7, b"signed"), from), None, "a second time");
     }
 
     #[test]
     fn hostile_bytes_do_not_panic() {
-        let targets = [target("10.0.0.9")];
+        let mut targets = [target("10.0.0.9")];
         let from: IpAddr = "10.0.0.9".parse().unwrap();
         let good = answer(42, 7, b"signed");
         for protocol in [Protocol::Icmp, Protocol::Icmp6] {
             for length in 0..=good.len() {
-                answered(&targets, protocol, 42, &good[..length], from);
+                answered(&mut targets, protocol, 42, &good[..length], from);
                 for position in 0..length {
                     for value in [0, 0x0f, 0x40, 0x4f, 0xff] {
                         let mut packet = good[..length].to_vec();
                         packet[position] = value;
-                        answered(&targets, protocol, 42, &packet, from);
+                        answered(&mut targets, protocol, 42, &packet, from);
                     }
                 }
             }
@@ -534,7 +539,7 @@ mod tests {
         }
         assert_eq!(target.outstanding.len(), OUTSTANDING_MAX);
         let from: IpAddr = "10.0.0.9".parse().unwrap();
-        assert_eq!(answered(&[target], Protocol::Icmp, 42, &answer(42, 7, b"signed"), from), None);
+        assert_eq!(answered(&mut [target], Protocol::Icmp, 42, &answer(42, 7, b"signed"), from), None);
         assert_eq!(reporter.take_events().len() as u64, FAILURES_REPORTED, "and then silence");
     }
 }

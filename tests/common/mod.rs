@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ha_core::demo::world::{HostKind, World, WorldError, SERVICE_ADDRESS};
 
+pub(crate) mod cable;
 #[allow(dead_code)]
 pub(crate) mod pairs;
 #[path = "../support/skip.rs"]

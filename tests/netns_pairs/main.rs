@@ -11,6 +11,7 @@ mod handover;
 mod links;
 mod pauses;
 mod reload;
+mod serial;
 mod watchdog;
 
 use std::time::{Duration, Instant};

@@ -1,19 +1,12 @@
 //! Every medium between one of ours and one of the original's.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ha_core::demo::host::LOG;
 use ha_core::demo::world::{HostKind, World, SERVICE_ADDRESS};
-use nix::fcntl::{fcntl, FcntlArg, OFlag};
-use nix::pty::openpty;
-use nix::sys::termios::{cfmakeraw, tcgetattr, tcsetattr, SetArg};
 
+use crate::common::cable::{Cable, TTY};
 use crate::common::{self, logs, wait_for};
 use crate::pair::long;
 
@@ -92,76 +85,6 @@ fn hand_over(world: &World) {
         let command = world.host(from).expect("host").command("hb_standby", &["all"]).expect("it runs");
         assert_eq!(command.code, Some(0), "{command:?}\n{}", logs(world));
         world.wait_owner(SERVICE_ADDRESS, to, PATIENCE).unwrap_or_else(|e| panic!("{e}\n{}", logs(world)));
-    }
-}
-
-/// Where each host of a world with a [`Cable`] has its serial port.
-const TTY: &str = "/dev/ttyHA";
-
-/// A null-modem cable between two hosts: two pseudo-terminals and a thread that carries bytes.
-struct Cable {
-    over: Arc<AtomicBool>,
-    /// Bytes of nonsense still to be put on both lines.
-    noise: Arc<AtomicU64>,
-    /// What was carried, in both directions.
-    carried: Arc<AtomicU64>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Cable {
-    fn between(world: &World) -> Self {
-        let ends = ["node1", "node2"].map(|name| {
-            let pair = openpty(None, None).expect("a pseudo-terminal");
-            let mut settings = tcgetattr(&pair.slave).expect("settings");
-            cfmakeraw(&mut settings);
-            tcsetattr(&pair.slave, SetArg::TCSANOW, &settings).expect("raw");
-            let path = nix::unistd::ttyname(pair.slave.as_fd()).expect("name");
-            let host = world.host(name).expect("host");
-            let made = host.run(&["ln", "-sfn", path.to_str().expect("text"), TTY]).expect("ln");
-            assert_eq!(made.code, Some(0), "{made:?}");
-            fcntl(&pair.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("non-blocking");
-            (File::from(pair.master), pair.slave)
-        });
-        let (over, noise, carried) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let seen = (over.clone(), noise.clone(), carried.clone());
-        let thread = thread::spawn(move || carry(ends.map(|(line, port)| (line, Vec::new(), port)), &seen));
-        Self { over, noise, carried, thread: Some(thread) }
-    }
-}
-
-/// Until it is over. The ports stay open here, as real ones do not hang up.
-fn carry<P>(mut ends: [(File, Vec<u8>, P); 2], seen: &(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)) {
-    let (over, noise, carried) = seen;
-    let mut bytes = [0; 4096];
-    let mut state = 1u32;
-    while !over.load(Ordering::Relaxed) {
-        for from in 0..2 {
-            while let Ok(count @ 1..) = ends[from].0.read(&mut bytes) {
-                carried.fetch_add(count as u64, Ordering::Relaxed);
-                ends[1 - from].1.extend(&bytes[..count]);
-            }
-        }
-        let nonsense = noise.swap(0, Ordering::Relaxed);
-        for (line, rest, _) in &mut ends {
-            for _ in 0..nonsense {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                rest.push((state >> 24) as u8);
-            }
-            if let Ok(count) = line.write(rest) {
-                rest.drain(..count);
-            }
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
