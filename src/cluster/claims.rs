@@ -437,6 +437,14 @@ impl Cluster {
         }
     }
 
+    /// A 3.0.6 node takes a report that comes late for the newest, and would see a transition that
+    /// never ends: it gets the present one after it.
+    pub(super) fn renew_report(&mut self) {
+        if self.claims.phase == Phase::Stable && self.settings.auto_failback != AutoFailback::Legacy {
+            self.send_report(None);
+        }
+    }
+
     pub(super) fn add_claims(&self, message: &mut Message) {
         message.push_text("hahold", self.claims.hold.as_str());
         message.push_text("hastable", if self.is_settled() { "1" } else { "0" });

@@ -306,9 +306,11 @@ impl Cluster {
         let last = last.min(first.saturating_add(REQUEST_MAX - 1));
         let acknowledged = self.nodes[sender].acknowledged;
         let pause_ms = self.settings.max_rexmit_delay_ms.saturating_sub(10);
+        let mut old_report = false;
         for number in first..=last {
             match self.history.resend(number, acknowledged, self.now.monotonic_ms, pause_ms) {
                 Resend::Message(message) => {
+                    old_report |= message.kind() == "resource";
                     let key_index = self.signing_key();
                     self.outputs.push_back(Output::Send { message, key_index });
                 }
@@ -321,6 +323,9 @@ impl Cluster {
                     return;
                 }
             }
+        }
+        if old_report && Some(sender) == self.peer && !self.nodes[sender].is_ours() {
+            self.renew_report();
         }
     }
 
