@@ -98,3 +98,19 @@ fn what_an_original_said_it_took_is_no_orphan() {
     }
     way.then(Action::Lose(0)).then(Action::Deliver(0)).ends_well();
 }
+
+/// Our report of a transition is lost and asked for again when the transition is over: the original
+/// took the old one for the newest, and saw a transition for ever.
+#[test]
+fn an_old_report_is_followed_by_the_present_one() {
+    let mut way = Way::from("original2 commands=1 losses=1").ask(0, Command::Standby(ResourceSet::ALL));
+    let old_report = |world: &World| {
+        let first = world.wires[0].front().map(|packet| &packet.message);
+        first.is_some_and(|message| message.kind() == "resource" && message.text("rsc_hold") == Some("local"))
+    };
+    while !old_report(&way.world) {
+        let action = plain_course(&way.world);
+        way = way.then(action.expect("running daemons have timers"));
+    }
+    way.then(Action::Lose(1)).ends_well();
+}
