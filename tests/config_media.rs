@@ -14,10 +14,6 @@ const PLAIN: &str = "keepalive 100ms\ndeadtime 1\ninitdead 10\nbcast eth1\nauto_
 
 fn read(lines: &str) -> HaCfReport {
     let host = HostFacts {
-        user: |_| None,
-        group: |_| None,
-        is_executable: |_| false,
-        applets: Vec::new(),
         node_name: "node1".into(),
         effective_uid: 0,
         interfaces: ["eth0", "eth1"]

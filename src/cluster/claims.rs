@@ -303,6 +303,18 @@ impl Cluster {
         let patience_over = self.claims.returned_ms.is_some_and(|back| now_ms >= back + RESTART_PATIENCE_MS);
         if patience_over {
             self.claims.returned_ms = None;
+            self.ask_returned_original();
+        }
+    }
+
+    /// A 3.0.6 peer that came back restarts itself, unless it was paused and read our packets before
+    /// it looked at its timers: then it took everything, sees no partition, and says nothing of it.
+    /// It answers `starting` with its claims (resources spec 2.3), and waits for a stable report then.
+    fn ask_returned_original(&mut self) {
+        let original = self.peer().is_some_and(|peer| !peer.is_ours() && peer.is_live());
+        if original && !self.claims.peer_known && self.claims.phase == Phase::Stable {
+            self.claims.peer_stable = false;
+            self.send(Message::new("starting"));
         }
     }
 
@@ -402,7 +414,7 @@ impl Cluster {
 
     /// Sends `resource` with what is true now.
     pub(super) fn send_report(&mut self, info: Option<&str>) {
-        let settled = self.is_settled();
+        let settled = self.appears_settled();
         let mut report = Message::new("resource")
             .with("rsc_hold", self.claims.hold.as_str())
             .with("rtype", "full")
@@ -414,13 +426,20 @@ impl Cluster {
         self.send(report);
     }
 
+    /// The present report with a new number.
+    pub(super) fn report_again(&mut self) {
+        if self.settings.manage_resources && !self.is_legacy() && self.claims.phase == Phase::Stable {
+            self.send_report(None);
+        }
+    }
+
     /// A report goes out whenever it would say something new.
     pub(super) fn publish(&mut self) {
         let legacy = self.settings.auto_failback == AutoFailback::Legacy;
         if legacy || !self.settings.manage_resources || self.claims.phase != Phase::Stable {
             return;
         }
-        let (hold, settled) = (self.claims.hold, self.is_settled());
+        let (hold, settled) = (self.claims.hold, self.appears_settled());
         if self.claims.announced != Some((hold, settled)) {
             self.send_report(None);
             // The beat that carries the same to a node of ours does not wait for its turn.
@@ -454,6 +473,18 @@ impl Cluster {
             && self.handover.is_idle()
             && !self.lateness.in_doubt()
             && !self.shutdown.is_under_way()
+    }
+
+    /// What the peer is told of that. To a 3.0.6 node a request that waits for its consent is nothing
+    /// under way: it refuses one of a node in transition, and may hear of the transition first where the
+    /// request itself is lost and comes later.
+    fn appears_settled(&self) -> bool {
+        let only_asks = self.handover.awaits_consent()
+            && self.claims.phase == Phase::Stable
+            && self.jobs.is_idle()
+            && !self.lateness.in_doubt()
+            && !self.shutdown.is_under_way();
+        self.is_settled() || (only_asks && self.peer().is_some_and(|peer| !peer.is_ours()))
     }
 
     /// The peer is there, told us its claims, and nothing is under way there.

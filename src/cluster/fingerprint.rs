@@ -173,8 +173,6 @@ impl Cluster {
             load: _,
             random: _,
             liveness,
-            // What they answer is told to clients and decides nothing here.
-            pings: _,
             members,
             claims,
             original,

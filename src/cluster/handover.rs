@@ -90,6 +90,11 @@ impl Handover {
         self.step == Step::Idle
     }
 
+    /// We asked to give; nothing has begun.
+    pub fn awaits_consent(&self) -> bool {
+        matches!(self.step, Step::AwaitConsent(_))
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match self.step {
             Step::Idle | Step::Releasing(_) | Step::Acquiring(_) => None,
@@ -309,7 +314,12 @@ impl Cluster {
             }
             (Step::AwaitConsent(own), "other") => self.consent_came(own),
             (Step::AwaitRelease(own), "done") => self.peer_released(own),
-            (Step::AwaitTaken(own), "done") => self.peer_took(own),
+            (Step::AwaitTaken(own), "done") => {
+                // The report that says so may be lost, and was sent before this by a 3.0.6 peer:
+                // what it took is nobody's orphan.
+                self.claims.peer_hold = self.claims.peer_hold.union(own.mirrored());
+                self.peer_took(own);
+            }
             _ => {
                 let number = self.handover.number();
                 let info = super::text::escape(info);

@@ -382,18 +382,27 @@ impl Cluster {
         let last = last.min(first.saturating_add(REQUEST_MAX - 1));
         let acknowledged = self.nodes[sender].acknowledged;
         let pause_ms = self.settings.max_rexmit_delay_ms.saturating_sub(10);
+        let mut stale_report = false;
         for number in first..=last {
             match self.history.resend(number, acknowledged, self.now.monotonic_ms, pause_ms) {
-                Resend::Message(message) => self.hand_to_media(message),
+                Resend::Message(message) => {
+                    stale_report |=
+                        message.kind() == "resource" && self.history.has_later(number, "resource");
+                    self.hand_to_media(message);
+                }
                 Resend::Nothing => {}
                 Resend::Gone(reason) => self.send_nak(sender, number, reason),
                 Resend::NeverSent => {
                     let highest = self.history.highest();
                     let text = format!("Rexmit of seq {number} requested. {highest} is max.");
                     self.log_limited("rexmit-max", LogLevel::Warning, &text);
-                    return;
+                    break;
                 }
             }
+        }
+        // A 3.0.6 node takes a report that comes late for the newest: what it says is said once more.
+        if stale_report && !self.nodes[sender].is_ours() {
+            self.report_again();
         }
     }
 

@@ -283,6 +283,11 @@ impl History {
         self.sent.push_back(Arc::new(Sent { number: number.0, message, last_sent_ms: now_ms }));
     }
 
+    /// A message of this type was sent after that number.
+    pub fn has_later(&self, number: u64, kind: &str) -> bool {
+        self.sent.iter().rev().take_while(|sent| sent.number > number).any(|sent| sent.message.kind() == kind)
+    }
+
     /// The newest number sent.
     pub fn highest(&self) -> u64 {
         self.highest

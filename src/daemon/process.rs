@@ -300,10 +300,12 @@ pub fn make_core_folders<'c>(
 }
 
 fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(_) => fs::DirBuilder::new().recursive(true).mode(mode).create(path),
+    if fs::metadata(path).is_ok() {
+        return Ok(());
     }
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    // Whatever the umask is: programs of other users go through it to their own.
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]

@@ -3,17 +3,23 @@
 //!
 //! Unlike the original (each of these is in ipfail(8)): only the other node's messages count, and
 //! only believable numbers; nothing is given up that is not held; the wait is at least
-//! [`DELAY_MIN_MS`]; after the counts differed, resources go back only when they have been equal for a
-//! while ([`super::calm`]); whoever comes to see more gives nothing up any more; a request that led to
-//! nothing is repeated.
+//! [`DELAY_MIN_MS`], and at its end the other node is asked once more; a ping node that comes back is told
+//! when it lasts; after the counts differed, resources go back only when they have been equal for a while
+//! ([`super::calm`]); whoever comes to see more gives nothing up any more; a request that led to nothing is
+//! repeated.
 
 use super::calm::Calm;
 use super::event::{Effect, Event, Facts, Holding, Needs, Set, COUNT_MAX};
 use crate::types::LogLevel;
 
 /// Resources are given up this long after the last message that asks for it, at the least: both nodes
-/// see a common loss within this time.
-const DELAY_MIN_MS: u64 = 1000;
+/// see a common loss within this time. A daemon of the original sees it up to a second after ours.
+const DELAY_MIN_MS: u64 = 2000;
+/// How long the other node may take for its answer to the last question before they are.
+const ANSWER_MS: u64 = 1000;
+/// A ping node that comes back is told after this time, at the least: whoever sees a common return
+/// later would begin to give up.
+const ANNOUNCE_MS: u64 = 2000;
 /// And at the most; more would be a mistaken `keepalive`.
 const DELAY_MAX_MS: u64 = 600_000;
 /// Messages that keep coming postpone the end of the wait no longer than this many times its length.
@@ -43,6 +49,8 @@ struct Wait {
     set: Set,
     due_ms: u64,
     latest_ms: u64,
+    /// It is over, and the other node has been asked for the last time.
+    asked: bool,
 }
 
 /// The state of the comparison with the other node.
@@ -57,8 +65,8 @@ pub struct Decider {
     behind: bool,
     /// When the count is sent, because the daemon was busy before.
     settle_due_ms: Option<u64>,
-    /// When the count is sent, because a ping node has come back and stayed.
-    announce_due_ms: Option<u64>,
+    /// When the count is sent, because a ping node has come back and stayed, and for how long then.
+    announce: Option<(u64, u64)>,
     /// When to see whether a request led to something, and the time until the next look.
     recheck_due_ms: Option<u64>,
     recheck_ms: u64,
@@ -80,7 +88,7 @@ impl Decider {
             calm,
             behind: false,
             settle_due_ms: None,
-            announce_due_ms: None,
+            announce: None,
             recheck_due_ms: None,
             recheck_ms: RECHECK_MS,
             steady: 0,
@@ -98,10 +106,8 @@ impl Decider {
     pub fn next_ms(&self) -> Option<u64> {
         let wait = self.wait.as_ref().map(|wait| wait.due_ms);
         let changed = self.changed.map(|(_, due_ms)| due_ms);
-        [wait, self.settle_due_ms, self.announce_due_ms, self.recheck_due_ms, changed]
-            .into_iter()
-            .flatten()
-            .min()
+        let announce = self.announce.map(|(due_ms, _)| due_ms);
+        [wait, self.settle_due_ms, announce, self.recheck_due_ms, changed].into_iter().flatten().min()
     }
 
     /// What [`Decider::handle`] must be told for this event.
@@ -122,10 +128,11 @@ impl Decider {
             Event::TheySeeMore { .. } | Event::Balanced { .. } | Event::Stable { .. } => Needs::default(),
             Event::Tick => {
                 let due = |time: Option<u64>| time.is_some_and(|time| time <= now_ms);
-                let holding = due(self.wait.as_ref().map(|wait| wait.due_ms)) || due(self.recheck_due_ms);
-                let changed = due(self.changed.map(|(_, due_ms)| due_ms));
-                let count = due(self.settle_due_ms) || due(self.announce_due_ms) || due(self.recheck_due_ms);
-                Needs { nodes: count || changed, holding: holding || changed }
+                let may_ask = due(self.wait.as_ref().map(|wait| wait.due_ms))
+                    || due(self.recheck_due_ms)
+                    || due(self.changed.map(|(_, due_ms)| due_ms));
+                let tells = due(self.settle_due_ms) || due(self.announce.map(|(due_ms, _)| due_ms));
+                Needs { nodes: may_ask || tells, holding: may_ask }
             }
         }
     }
@@ -144,7 +151,9 @@ impl Decider {
                 self.link_status(now_ms, status, facts);
             }
             Event::Joined { node } => self.joined(now_ms, node, facts),
-            Event::Count { from, count } if !self.is_foreign(from) => self.compare(now_ms, count, facts),
+            Event::Count { from, count, steady_ms } if !self.is_foreign(from) => {
+                self.compare(now_ms, count, *steady_ms, facts);
+            }
             Event::TheySeeMore { from } if !self.is_foreign(from) => {
                 self.info("Giving up because we were told that we have less ping nodes.");
                 self.fall_behind(now_ms);
@@ -187,7 +196,7 @@ impl Decider {
         if status != "dead" {
             return;
         }
-        self.announce_due_ms = None;
+        self.announce = None;
         if count == 0 {
             self.info("We are dead. :<");
         }
@@ -214,17 +223,16 @@ impl Decider {
     fn announce(&mut self, now_ms: u64, count: usize, holding: Option<Holding>) {
         let giving_up = self.wait.is_some() || self.settle_due_ms.is_some();
         let urgent = giving_up && holding != Some(Holding::None);
-        let hold_ms = self.calm.wait_ms().filter(|_| self.settings.auto_failback && !urgent);
-        match hold_ms {
-            None => self.send_count(count),
-            Some(hold_ms) => {
-                self.announce_due_ms = Some(now_ms.saturating_add(hold_ms));
-                self.info(format!("The other side is told in {} seconds, if it lasts.", hold_ms / 1000));
-            }
+        if urgent {
+            return self.send_count(count);
         }
+        let calm_ms = self.calm.wait_ms().filter(|_| self.settings.auto_failback);
+        let steady_ms = calm_ms.unwrap_or(0).max(ANNOUNCE_MS);
+        self.announce = Some((now_ms.saturating_add(steady_ms), steady_ms));
+        self.info(format!("The other side is told in {} seconds, if it lasts.", steady_ms / 1000));
     }
 
-    fn compare(&mut self, now_ms: u64, theirs: &str, facts: &Facts) {
+    fn compare(&mut self, now_ms: u64, theirs: &str, steady_ms: u64, facts: &Facts) {
         self.debug("Got asked for num_ping.");
         let Some(theirs) = believable(theirs) else {
             self.log(LogLevel::Warning, format!("Ignoring a count of ping nodes that is none: {theirs}"));
@@ -251,7 +259,7 @@ impl Decider {
                 self.debug("Abort message sent.");
                 self.end_behind();
                 if !self.abort(|set| set == Set::All) && self.settings.auto_failback {
-                    self.fail_back(now_ms, facts.holding);
+                    self.fail_back(now_ms, steady_ms, facts.holding);
                 }
             }
         }
@@ -259,19 +267,20 @@ impl Decider {
 
     fn fall_behind(&mut self, now_ms: u64) {
         self.behind = true;
-        self.announce_due_ms = None;
+        self.announce = None;
         self.calm.trouble(now_ms);
         self.start_wait(now_ms, Set::All, self.delay_ms());
     }
 
-    fn fail_back(&mut self, now_ms: u64, holding: Option<Holding>) {
+    fn fail_back(&mut self, now_ms: u64, steady_ms: u64, holding: Option<Holding>) {
         let unknown_yet = holding == Some(Holding::Transition) && self.calm.wait_ms().is_none();
         let nothing = matches!(holding, Some(Holding::None | Holding::Local));
         if nothing || unknown_yet || self.wait.is_some() {
             return;
         }
         self.info("Giving up foreign resources (auto_failback).");
-        let delay_ms = self.delay_ms().max(self.calm.wait_ms().unwrap_or(0));
+        let calm_ms = self.calm.wait_ms().unwrap_or(0).saturating_sub(steady_ms);
+        let delay_ms = self.delay_ms().max(calm_ms);
         self.start_wait(now_ms, Set::Foreign, delay_ms);
     }
 
@@ -310,17 +319,32 @@ impl Decider {
             self.settle_due_ms = None;
             self.send_fresh_count(now_ms, facts);
         }
-        if due(self.announce_due_ms) && facts.reachable.is_some() {
-            self.announce_due_ms = None;
-            self.calm.returned(now_ms);
-            self.send_fresh_count(now_ms, facts);
+        if let Some((_, steady_ms)) = self.announce.filter(|(due_ms, _)| *due_ms <= now_ms) {
+            if let Some(count) = self.count(now_ms, facts) {
+                self.announce = None;
+                self.calm.returned(now_ms);
+                self.send_steady_count(count, steady_ms);
+            }
         }
         if due(self.recheck_due_ms) {
             self.recheck(now_ms, facts);
         }
         if due(self.wait.as_ref().map(|wait| wait.due_ms)) {
-            self.give_up(now_ms, facts.holding);
+            self.wait_over(now_ms, facts);
         }
+    }
+
+    /// The other node may have lost the same ping nodes meanwhile, which a daemon of the original tells
+    /// its clients later than anything else: it is asked, and its answer decides.
+    fn wait_over(&mut self, now_ms: u64, facts: &Facts) {
+        let moves = !matches!(facts.holding, Some(Holding::None | Holding::Transition));
+        let Some(wait) = self.wait.as_mut().filter(|wait| wait.set == Set::All && moves && !wait.asked)
+        else {
+            return self.give_up(now_ms, facts.holding);
+        };
+        wait.asked = true;
+        wait.due_ms = now_ms.saturating_add(ANSWER_MS);
+        self.send_fresh_count(now_ms, facts);
     }
 
     fn give_up(&mut self, now_ms: u64, holding: Option<Holding>) {
@@ -334,7 +358,9 @@ impl Decider {
             let again_ms = now_ms.saturating_add(SETTLE_MS);
             match set {
                 Set::All => self.settle_due_ms = Some(again_ms),
-                Set::Foreign => self.wait = Some(Wait { set, due_ms: again_ms, latest_ms: again_ms }),
+                Set::Foreign => {
+                    self.wait = Some(Wait { set, due_ms: again_ms, latest_ms: again_ms, asked: false });
+                }
             }
         } else if nothing {
             self.debug("There is nothing to give up here.");
@@ -364,13 +390,18 @@ impl Decider {
     }
 
     fn start_wait(&mut self, now_ms: u64, set: Set, delay_ms: u64) {
+        if let Some(wait) = self.wait.as_mut().filter(|wait| wait.set == set && wait.asked) {
+            // this is the answer
+            wait.due_ms = now_ms;
+            return;
+        }
         self.info(format!("Delayed giveup in {} seconds.", delay_ms / 1000));
         let latest_ms = match self.wait.as_ref().filter(|wait| wait.set == set) {
             Some(running) => running.latest_ms,
             None => now_ms.saturating_add(delay_ms.saturating_mul(POSTPONED_MAX)),
         };
         let due_ms = now_ms.saturating_add(delay_ms).min(latest_ms);
-        if self.wait.replace(Wait { set, due_ms, latest_ms }).is_some() {
+        if self.wait.replace(Wait { set, due_ms, latest_ms, asked: false }).is_some() {
             self.debug("Detected existing delay timer, overriding");
             self.debug("giveup timeout has been destroyed.");
         }
@@ -417,7 +448,7 @@ impl Decider {
             if rises {
                 self.announce(now_ms, seen, facts.holding);
             } else {
-                self.announce_due_ms = None;
+                self.announce = None;
                 self.send_count(seen);
             }
         } else {
@@ -432,8 +463,12 @@ impl Decider {
     }
 
     fn send_count(&mut self, count: usize) {
+        self.send_steady_count(count, 0);
+    }
+
+    fn send_steady_count(&mut self, count: usize, steady_ms: u64) {
         self.info("Asking other side for ping node count.");
-        self.out.push(Effect::SendCount(count));
+        self.out.push(Effect::SendCount { count, steady_ms });
         self.debug("Message [num_ping] sent.");
     }
 

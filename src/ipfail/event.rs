@@ -7,6 +7,9 @@ use crate::wire::message::Message;
 /// it, or one that is no number, says nothing; the original's ipfail would act on it.
 pub const COUNT_MAX: usize = 4096;
 
+/// The field of `num_ping_nodes` with [`Event::Count::steady_ms`].
+pub(super) const STEADY_FIELD: &str = "steady_ms";
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -39,6 +42,9 @@ pub enum Event {
         from: String,
         /// As sent.
         count: String,
+        /// How long the sender has seen as many, milliseconds; 0 when it does not say. Only ours does,
+        /// where it has waited before it told (`steady_ms`, a field that 3.0.6 does not know).
+        steady_ms: u64,
     },
     /// `you_are_dead`: the sender sees more than we.
     TheySeeMore {
@@ -75,7 +81,10 @@ impl Event {
                 let joins = message.text("st") == Some("join") && message.text("from_id") == Some("ipfail");
                 joins.then_some(Self::Joined { node: text("src")? })
             }
-            "num_ping_nodes" => Some(Self::Count { from: text("src")?, count: text("num_ping")? }),
+            "num_ping_nodes" => {
+                let steady_ms = message.decimal(STEADY_FIELD).unwrap_or(0);
+                Some(Self::Count { from: text("src")?, count: text("num_ping")?, steady_ms })
+            }
             "you_are_dead" => Some(Self::TheySeeMore { from: text("src")? }),
             "abort_giveup" => Some(Self::Balanced { from: text("src")? }),
             "resource" if message.value("info").is_none() => {
@@ -163,7 +172,12 @@ pub enum Effect {
     /// `pingd`: this is the number of ping nodes from now on.
     Steady(usize),
     /// `num_ping_nodes` to the other node.
-    SendCount(usize),
+    SendCount {
+        /// How many.
+        count: usize,
+        /// For how long already, milliseconds; 0: not to be said.
+        steady_ms: u64,
+    },
     /// `you_are_dead` to the other node.
     SendMore,
     /// `abort_giveup` to the other node.
@@ -187,7 +201,11 @@ mod tests {
     #[test]
     fn messages_of_the_original_are_understood() {
         let count = [("t", "num_ping_nodes"), ("src", "node2"), ("num_ping", "1"), ("dest", "node1")];
-        assert_eq!(event(&count), Some(Event::Count { from: "node2".into(), count: "1".into() }));
+        let expected = |steady_ms| Event::Count { from: "node2".into(), count: "1".into(), steady_ms };
+        assert_eq!(event(&count), Some(expected(0)));
+        for (text, steady_ms) in [("10000", 10_000), ("junk", 0), ("-1", 0), ("99999999999999999999999", 0)] {
+            assert_eq!(event(&[&count[..], &[("steady_ms", text)]].concat()), Some(expected(steady_ms)));
+        }
         let join = [("t", "hbapi-clstat"), ("st", "join"), ("from_id", "ipfail"), ("src", "node2")];
         assert_eq!(event(&join), Some(Event::Joined { node: "node2".into() }));
         let stable = [("t", "resource"), ("src", "node2"), ("isstable", "1")];

@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::decide::Decider;
-use super::event::{Effect, Event, Facts};
+use super::event::{Effect, Event, Facts, STEADY_FIELD};
 use super::start::{self, WalkError};
 use crate::ipc::client::{Client, ClientError};
 use crate::log::Logger;
@@ -178,9 +178,13 @@ impl Running<'_> {
             match effect {
                 Effect::Log(level, text) => self.logger.log(level, &text),
                 Effect::Steady(count) => self.show_count(count),
-                Effect::SendCount(count) => {
+                Effect::SendCount { count, steady_ms } => {
                     let message = Message::new("num_ping_nodes").with("src", &self.node);
-                    self.send_to_peer(message.with("num_ping", &count.to_string()))?;
+                    let mut message = message.with("num_ping", &count.to_string());
+                    if steady_ms > 0 {
+                        message.push_text(STEADY_FIELD, &steady_ms.to_string());
+                    }
+                    self.send_to_peer(message)?;
                 }
                 Effect::SendMore => self.send_to_peer(Message::new("you_are_dead"))?,
                 Effect::SendBalanced => {

@@ -36,8 +36,6 @@ impl Play {
     fn settled_with(auto_failback: AutoFailback) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
-            dead_ping_ms: 300,
-            pings: Vec::new(),
             local: names[0].clone(),
             uuid: Uuid([1; 16]),
             generation: Generation(10),

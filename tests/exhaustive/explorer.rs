@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::settle::{comes_to_rest, ends_while_one_way};
 use crate::trace;
-use crate::world::{Action, World};
+use crate::world::{Action, Kind, World};
 
 /// States kept at most when nothing else is said; an exploration that has more is cut off.
 const STATES_MAX: usize = 3_000_000;
@@ -165,7 +165,9 @@ impl Explorer {
     fn judge(&mut self, index: u32, world: &World) -> Result<(), String> {
         let still = world.cut == [false; 2];
         self.good[index as usize] = still && world.unrest().is_none();
-        if world.cut[0] != world.cut[1] {
+        // an original that hears us and is not heard serves on, and we cannot know
+        let unheard = world.cut.iter().position(|cut| *cut).filter(|_| world.cut[0] != world.cut[1]);
+        if unheard.is_some_and(|host| world.config.kinds[host] == Kind::Ours) {
             ends_while_one_way(world, &mut self.known_end)?;
         }
         if world.fingerprint().is_multiple_of(SAMPLE) {

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use ha_core::cluster::event::Command;
+use ha_core::types::ResourceSet;
 
 use crate::pair_of_ours::described;
-use crate::settle::{comes_to_rest, ends_while_one_way};
+use crate::settle::{comes_to_rest, ends_while_one_way, plain_course, plain_course_but_thaw};
 use crate::trace;
 use crate::world::{Action, World};
 
@@ -54,4 +55,46 @@ impl Way {
 #[test]
 fn a_daemon_started_anew_gives_way_to_a_peer_that_does_not_hear_it() {
     Way::from("off parted commands=1").then(Action::Mend(0)).ask(1, Command::QuickRestart).ends_well();
+}
+
+/// Two beats of an original are lost: we take its group and it knows nothing of that, so it neither
+/// restarts itself nor says what it holds. Both served for ever.
+#[test]
+fn an_original_that_did_not_notice_its_death_is_asked() {
+    let mut way = Way::from("original1 off losses=2");
+    let from_original = |world: &World| world.wires[0].front().is_some_and(|_| world.budget.losses > 0);
+    while !way.world.hosts[1].has(0) {
+        let action = if from_original(&way.world) { Some(Action::Lose(1)) } else { plain_course(&way.world) };
+        way = way.then(action.expect("running daemons have timers"));
+    }
+    way.ends_well();
+}
+
+/// An original stood still, and reads what came meanwhile before it looks at its timers: it takes
+/// our group and sees no partition.
+#[test]
+fn an_original_that_thawed_without_noticing_is_asked() {
+    let mut way = Way::from("original2 off pauses=1").then(Action::Pause(1));
+    while !way.world.hosts[0].has(1) {
+        let action = plain_course_but_thaw(&way.world);
+        way = way.then(action.expect("a running daemon has timers"));
+    }
+    way.then(Action::Thaw(1)).then(Action::Deliver(1)).ends_well();
+}
+
+/// We give everything to an original; its report is lost, its `done` arrives. By the old report
+/// nobody owned our group, and we started it beside the original.
+#[test]
+fn what_an_original_said_it_took_is_no_orphan() {
+    let mut way = Way::from("original2 commands=1 losses=1");
+    way = way.ask(0, Command::Standby(ResourceSet::ALL));
+    let reports_all = |world: &World| {
+        let first = world.wires[1].front().map(|packet| &packet.message);
+        first.is_some_and(|message| message.kind() == "resource" && message.text("rsc_hold") == Some("all"))
+    };
+    while !reports_all(&way.world) {
+        let action = plain_course(&way.world);
+        way = way.then(action.expect("running daemons have timers"));
+    }
+    way.then(Action::Lose(0)).then(Action::Deliver(0)).ends_well();
 }

@@ -31,6 +31,7 @@ mod world;
 
 // promises, one file per behaviour
 mod found;
+mod mixed;
 mod mutations;
 mod pair_of_ours;
 mod replay;

@@ -131,7 +131,7 @@ fn what_is_asked_for() {
 }
 
 /// Each budget to its end.
-fn all_hold(budgets: &[&str]) {
+pub fn all_hold(budgets: &[&str]) {
     for words in budgets {
         holds(words, described(words));
     }

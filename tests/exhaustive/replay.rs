@@ -117,7 +117,7 @@ struct Scenario {
 
 fn scenario(name: &'static str, acts: &[Act]) -> Scenario {
     let (auto_failback, groups) = (AutoFailback::Off, [true, false]);
-    Scenario { name, auto_failback, groups, losses: 0, until: "-", acts: acts.to_vec() }
+    Scenario { name, auto_failback, groups, losses: 3, until: "-", acts: acts.to_vec() }
 }
 
 /// One way under trial.

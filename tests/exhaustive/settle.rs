@@ -189,6 +189,13 @@ pub fn plain_course(world: &World) -> Option<Action> {
     world.plain_action(true)
 }
 
+/// The same, while a host stands still.
+pub fn plain_course_but_thaw(world: &World) -> Option<Action> {
+    let mut actions = world.fair_actions();
+    actions.retain(|action| !matches!(action, Action::Thaw(_) | Action::Mend(_)));
+    actions.into_iter().next()
+}
+
 /// Lets the world run on while the condition holds; nothing is mended.
 pub fn run_while(world: &mut World, goes_on: impl Fn(&World) -> bool) {
     let end_ms = world.now_ms + REST_MS;

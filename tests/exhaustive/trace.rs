@@ -19,7 +19,7 @@ use crate::settle;
 use crate::world::{Action, World};
 
 /// Rows of the plain course of things shown behind the way.
-const AFTERWARDS: usize = 40;
+const AFTERWARDS: usize = 120;
 
 /// What a daemon wants, in short; `None` for what says nothing.
 pub fn note(output: &Output) -> Option<String> {

@@ -80,6 +80,20 @@ const DIFFERENCES: &[Difference] = &[
         always: true,
         play: request_without_daemon,
     },
+    Difference {
+        name: "programs that do not end",
+        original: "the stop waits for it",
+        ours: "the stop goes on without it",
+        always: false,
+        play: program_without_end,
+    },
+    Difference {
+        name: "messages of clients",
+        original: "a client speaks for the node",
+        ours: "the message is dropped",
+        always: false,
+        play: forged_message,
+    },
 ];
 
 const TIMES: Times = Times { keepalive_ms: 200, dead_time_ms: 2000, init_dead_s: 6 };
@@ -125,6 +139,8 @@ each! {
     restart_within_dead_time_differs: "holder restarts within deadtime",
     removal_of_an_address_differs: "removal of an address",
     request_without_daemon_differs: "requests to a stopped daemon",
+    program_without_end_differs: "programs that do not end",
+    forged_message_differs: "messages of clients",
 }
 
 #[test]
@@ -288,4 +304,60 @@ fn request_without_daemon(pair: &Pair) -> String {
         Some(_) if output.stderr.is_empty() => "an error without words".into(),
         Some(_) => "an error at once".into(),
     }
+}
+
+/// Adds lines to ha.cf of both nodes.
+fn add_lines(pair: &Pair, lines: &[&str]) {
+    for node in 0..2 {
+        let ha_cf = pair.host(node).read_file("/etc/ha.d/ha.cf").expect("ha.cf");
+        let ha_cf = format!("{ha_cf}{}\n", lines.join("\n"));
+        pair.host(node).write_file("/etc/ha.d/ha.cf", &ha_cf).expect("ha.cf");
+    }
+}
+
+fn program_without_end(pair: &Pair) -> String {
+    let script = "#!/bin/sh\ntrap '' TERM\ni=0\nwhile [ $i -lt 45 ]; do sleep 1; i=$((i+1)); done\n";
+    pair.host(0).write_file_with_mode("/etc/ha.d/stubborn", script, 0o755).expect("script");
+    pair.host(1).write_file_with_mode("/etc/ha.d/stubborn", script, 0o755).expect("script");
+    add_lines(pair, &["respawn root /etc/ha.d/stubborn"]);
+    pair.allow(&["Respawning client"]);
+    both_at_home(pair);
+    // Started anew: all its time is before it.
+    pair.run(0, &["sh", "-c", "kill -9 $(pidof -x stubborn)"]);
+    pair.wait("second start", || pair.times_logged(0, "Starting \"/etc/ha.d/stubborn\" as uid 0") == 2);
+    let began = Instant::now();
+    assert_eq!(pair.host(0).stop_daemon().expect("heartbeat -k").code, Some(0));
+    let waited = began.elapsed() > Duration::from_secs(38);
+    if waited { "the stop waits for it" } else { "the stop goes on without it" }.into()
+}
+
+/// Signs on as a named client and says what only a daemon may say.
+const FORGER: &str = r#"
+import os, socket, struct, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.connect("/var/run/heartbeat/register")
+def say(**fields):
+    body = (">>>\n" + "".join(f"{k}={v}\n" for k, v in fields.items()) + "<<<\n\0").encode()
+    s.sendall(struct.pack("=iI", len(body), 0xabcd) + body)
+say(t="hbapi-req", reqtype="signon", dest="node1", pid=os.getpid(), from_id="forger",
+    uid=os.geteuid(), gid=os.getegid())
+seen = b""
+while b"reqtype=signon" not in seen:
+    seen += s.recv(65536)
+say(t="status", st="active", src="node2")
+time.sleep(2)
+"#;
+
+fn forged_message(pair: &Pair) -> String {
+    add_lines(pair, &["apiauth forger uid=root"]);
+    both_at_home(pair);
+    pair.run(0, &["python3", "-c", FORGER]);
+    let spoke = pair.times_logged(0, "flow control disabled due to different version heartbeat") > 0;
+    let dropped = pair.times_logged(0, "only a daemon may send") > 0;
+    match (spoke, dropped) {
+        (true, false) => "a client speaks for the node",
+        (false, true) => "the message is dropped",
+        _ => "nothing is said",
+    }
+    .into()
 }

@@ -145,6 +145,9 @@ const ORIGINAL: [HostKind; 2] = [HostKind::Original; 2];
 /// Both roles on both sides: who loses the gateway gives all to the other, whichever program it runs.
 #[test]
 fn our_ipfail_and_theirs_understand_each_other() {
+    if !long() {
+        return;
+    }
     let Some(pair) = Gateway::start(ORIGINAL, [OURS, THEIRS], &["auto_failback off"]) else { return };
     pair.loses_all(0);
     pair.loses_all(1);
@@ -159,7 +162,7 @@ fn our_ipfail_and_theirs_understand_each_other() {
         "info: We are dead. :<".to_owned(),
         "info: Asking other side for ping node count.".to_owned(),
         "info: Giving up because we were told that we have less ping nodes.".to_owned(),
-        "info: Delayed giveup in 1 seconds.".to_owned(),
+        "info: Delayed giveup in 2 seconds.".to_owned(),
     ];
     pair.logged(0, &us.iter().map(String::as_str).collect::<Vec<_>>());
     pair.settled("none", "all");
@@ -283,4 +286,50 @@ fn node_alone_with_its_program_moves_nothing() {
     started.sees_gateway(0, "dead");
     started.nothing_moves(LONG_ENOUGH);
     started.settled("local", "local");
+}
+
+/// Our daemon's host sees Debian's program here.
+const THEIRS_ON_OURS: &str = "/.machine/usr/libexec/heartbeat/ipfail";
+/// A path of another distribution: the built-in runs.
+const ELSEWHERE: &str = "/usr/lib64/heartbeat/ipfail";
+
+/// A pair of one of ours and one original, each with its own ipfail, through the whole story.
+#[test]
+fn mixed_pair_follows_its_gateway() {
+    let [first, second] = crate::pair::MIXED;
+    let started = Gateway::start(first, [ELSEWHERE, THEIRS], &["auto_failback off"]);
+    let Some(pair) = started else { return };
+    pair.loses_all(0);
+    pair.loses_all(1);
+    pair.common_loss();
+    drop(pair);
+    if long() {
+        let Some(pair) = Gateway::start(second, [THEIRS, ELSEWHERE], &["auto_failback off"]) else { return };
+        pair.loses_all(0);
+        pair.loses_all(1);
+        let Some(pair) = Gateway::start(first, [THEIRS_ON_OURS, OURS], &["auto_failback off"]) else {
+            return;
+        };
+        pair.loses_all(0);
+        pair.loses_all(1);
+        pair.common_loss();
+    }
+}
+
+/// Two of ours with the built-in, one with Debian's program.
+#[test]
+fn our_pair_follows_its_gateway() {
+    let kinds = [HostKind::Ours; 2];
+    let Some(pair) = Gateway::start(kinds, [ELSEWHERE, THEIRS_ON_OURS], &["auto_failback off"]) else {
+        return;
+    };
+    pair.loses_all(0);
+    pair.loses_all(1);
+    pair.common_loss();
+    drop(pair);
+    if !long() {
+        return;
+    }
+    let Some(pair) = Gateway::start(kinds, [ELSEWHERE, OURS], &["auto_failback on"]) else { return };
+    flap(&pair);
 }

@@ -1,6 +1,6 @@
 //! Pairs of one of ours and one original, and a look-out that no address is ever on two hosts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,6 +60,7 @@ pub(crate) fn kind_name(kind: HostKind) -> &'static str {
 pub(crate) struct Lookout {
     over: AtomicBool,
     excused: AtomicBool,
+    rounds: AtomicU64,
     twice: Mutex<Vec<String>>,
     /// For each address: since when nobody has it, and the longest such time.
     without: Mutex<[(Option<Instant>, Duration); 2]>,
@@ -104,6 +105,7 @@ impl Lookout {
 
     /// The longest time each address was nowhere since the last call, milliseconds.
     pub(crate) fn take_longest_without_ms(&self) -> [u64; 2] {
+        self.look_again();
         let mut without = self.without.lock().expect("lock");
         let longest = without.map(|(since, longest)| {
             longest.max(since.map_or(Duration::ZERO, |since| since.elapsed())).as_millis() as u64
@@ -112,6 +114,15 @@ impl Lookout {
             *address = (address.0.map(|_| Instant::now()), Duration::ZERO);
         }
         longest
+    }
+
+    /// Waits until the hosts were asked once more: what the caller sees now is then known here.
+    fn look_again(&self) {
+        let before = self.rounds.load(Ordering::Relaxed);
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.rounds.load(Ordering::Relaxed) < before + 2 && Instant::now() < end {
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn look(&self, world: &World) {
@@ -130,6 +141,7 @@ impl Lookout {
                     }
                 }
             }
+            self.rounds.fetch_add(1, Ordering::Relaxed);
             thread::sleep(LOOK_EVERY);
         }
     }

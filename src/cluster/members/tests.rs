@@ -261,3 +261,37 @@ fn what_was_said_first_is_acted_on_first() {
     }
     assert_eq!(delivered(&mut one), "8", "nobody waits for ever");
 }
+
+#[test]
+fn a_report_that_was_sent_again_is_followed_by_the_present_one() {
+    let mut one = One::new(&["node1", "node2"], true, Membership::default());
+    one.beat("node2", 1, 1);
+    one.hear("node2", 2, 1, Message::new("repnodes").with("dest", "node1").with("nodelist", "node1 node2 "));
+    one.hear("node2", 3, 1, Message::new("starting"));
+    let stable =
+        Message::new("resource").with("rsc_hold", "local").with("rtype", "full").with("isstable", "1");
+    one.hear("node2", 4, 1, stable);
+    let reports = |one: &One| -> Vec<u64> {
+        let sent = one.outputs.iter().filter_map(|output| match output {
+            Output::Send { message, .. } if message.kind() == "resource" => message.hex("seq"),
+            _ => None,
+        });
+        sent.collect()
+    };
+    let first = reports(&one);
+    assert!(first.len() > 1, "{:?}", one.logged());
+    one.now_ms += 300;
+    one.outputs.clear();
+    let ask = |number: u64| {
+        let ask = Message::new("NS_rexmit").with("dest", "node1").with("firstseq", &number.to_string());
+        ask.with("lastseq", &number.to_string())
+    };
+    one.hear("node2", 0, 1, ask(first[0]));
+    let again = reports(&one);
+    assert_eq!(again[0], first[0]);
+    assert!(again.len() == 2 && again[1] > first[first.len() - 1], "{again:?}");
+    one.now_ms += 300;
+    one.outputs.clear();
+    one.hear("node2", 0, 1, ask(again[1]));
+    assert_eq!(reports(&one), [again[1]], "the newest needs no other behind it");
+}

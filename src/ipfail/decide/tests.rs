@@ -61,7 +61,7 @@ impl Node {
     }
 
     fn count(&mut self, count: &str) -> Vec<Effect> {
-        self.hear(Event::Count { from: "node2".into(), count: count.into() })
+        self.hear(Event::Count { from: "node2".into(), count: count.into(), steady_ms: 0 })
     }
 
     /// The gateway is gone or back, as the daemon reports it.
@@ -79,6 +79,15 @@ impl Node {
     }
 }
 
+fn told(count: usize) -> Effect {
+    Effect::SendCount { count, steady_ms: 0 }
+}
+
+/// After a wait that was told of.
+fn told_late(count: usize, steady_ms: u64) -> Effect {
+    Effect::SendCount { count, steady_ms }
+}
+
 fn they_see_more() -> Event {
     Event::TheySeeMore { from: "node2".into() }
 }
@@ -90,11 +99,13 @@ fn they_see_as_many() -> Event {
 #[test]
 fn lost_gateway_moves_everything_after_two_keepalives() {
     let mut node = Node::new(false, None);
-    assert_eq!(node.gateway(false), [Effect::SendCount(0)]);
+    assert_eq!(node.gateway(false), [told(0)]);
     assert_eq!(node.hear(they_see_more()), []);
     assert_eq!(node.hear(they_see_more()), []);
     assert_eq!(node.pass(1999), []);
-    assert_eq!(node.pass(1), [(1, Effect::Standby(Set::All))]);
+    assert_eq!(node.pass(1), [(1, told(0))]);
+    assert_eq!(node.hear(they_see_more()), []);
+    assert_eq!(node.pass(0), [(0, Effect::Standby(Set::All))]);
     let expected = [
         "Status update: Node gw0 now has status dead",
         "NS: We are dead. :<",
@@ -105,6 +116,8 @@ fn lost_gateway_moves_everything_after_two_keepalives() {
         "Delayed giveup in 2 seconds.",
         "Giving up because we were told that we have less ping nodes.",
         "Delayed giveup in 2 seconds.",
+        "Asking other side for ping node count.",
+        "Giving up because we were told that we have less ping nodes.",
         "giveup() called (timeout worked)",
     ];
     assert_eq!(node.log, expected);
@@ -123,9 +136,49 @@ fn common_loss_moves_nothing_whoever_sees_it_first() {
     let mut node = Node::new(true, None);
     assert_eq!(node.count("0"), [Effect::SendMore]);
     node.now_ms += 900;
-    assert_eq!(node.gateway(false), [Effect::SendCount(0)]);
+    assert_eq!(node.gateway(false), [told(0)]);
     assert_eq!(node.hear(they_see_as_many()), []);
     assert_eq!(node.pass(100_000), []);
+}
+
+#[test]
+fn neighbour_that_loses_the_gateway_late_is_asked_before_anything_moves() {
+    let mut node = Node::new(false, None);
+    node.gateway(false);
+    node.hear(they_see_more());
+    assert_eq!(node.pass(2000), [(2000, told(0))]);
+    node.now_ms += 900;
+    node.hear(they_see_as_many());
+    assert_eq!(node.pass(100_000), []);
+}
+
+#[test]
+fn common_return_makes_nobody_give_up() {
+    let mut node = Node::new(false, None);
+    node.gateway(false);
+    node.hear(they_see_as_many());
+    node.now_ms += 60_000;
+    assert_eq!(node.gateway(true), []);
+    assert_eq!(node.pass(1999), []);
+    assert_eq!(node.pass(1), [(1, told_late(1, 2000))]);
+    // gone again before it was told
+    node.gateway(false);
+    assert_eq!(node.gateway(true), []);
+    assert_eq!(node.gateway(false), [told(0)]);
+    assert_eq!(node.pass(60_000), []);
+}
+
+#[test]
+fn time_that_the_other_node_has_waited_is_not_waited_again() {
+    let mut node = Node::new(true, None);
+    node.holding = Holding::All;
+    assert_eq!(node.count("0"), [Effect::SendMore]);
+    let count = |steady_ms| Event::Count { from: "node2".into(), count: "1".into(), steady_ms };
+    assert_eq!(node.hear(count(7000)), [Effect::SendBalanced]);
+    assert_eq!(node.pass(10_000), [(3000, Effect::Standby(Set::Foreign))]);
+    assert_eq!(node.count("0"), [Effect::SendMore]);
+    assert_eq!(node.hear(count(u64::MAX)), [Effect::SendBalanced]);
+    assert_eq!(node.pass(10_000), [(2000, Effect::Standby(Set::Foreign))]);
 }
 
 #[test]
@@ -133,7 +186,7 @@ fn fewer_of_several_count_too() {
     let mut node = Node::new(false, None);
     node.reachable = 2;
     assert_eq!(node.count("3"), []);
-    assert_eq!(node.pass(2000), [(2000, Effect::Standby(Set::All))]);
+    assert_eq!(node.pass(3000), [(2000, told(2)), (3000, Effect::Standby(Set::All))]);
     node.reachable = 3;
     assert_eq!(node.count("2"), [Effect::SendMore]);
     assert_eq!(node.count("3"), [Effect::SendBalanced]);
@@ -163,7 +216,7 @@ fn only_the_other_node_and_only_numbers_count() {
     let mut node = Node::new(true, None);
     for from in ["node1", "node3", "", "gw0"] {
         let from = || from.to_owned();
-        assert_eq!(node.hear(Event::Count { from: from(), count: "5".into() }), []);
+        assert_eq!(node.hear(Event::Count { from: from(), count: "5".into(), steady_ms: 0 }), []);
         assert_eq!(node.hear(Event::TheySeeMore { from: from() }), []);
         assert_eq!(node.hear(Event::Joined { node: from() }), []);
     }
@@ -176,13 +229,13 @@ fn only_the_other_node_and_only_numbers_count() {
     assert_eq!(node.count("1"), [Effect::SendBalanced]);
     node.hear(they_see_more());
     node.hear(Event::Balanced { from: "node3".into() });
-    assert_eq!(node.pass(2000), [(2000, Effect::Standby(Set::All))]);
+    assert_eq!(node.pass(3000), [(2000, told(1)), (3000, Effect::Standby(Set::All))]);
 }
 
 #[test]
 fn peers_program_that_comes_is_told_our_count() {
     let mut node = Node::new(false, None);
-    assert_eq!(node.hear(Event::Joined { node: "node2".into() }), [Effect::SendCount(1)]);
+    assert_eq!(node.hear(Event::Joined { node: "node2".into() }), [told(1)]);
     assert_eq!(node.hear(Event::Joined { node: "node1".into() }), []);
 }
 
@@ -205,11 +258,11 @@ fn busy_daemon_is_asked_again_without_waiting_for_a_message() {
     node.hear(they_see_more());
     node.holding = Holding::Transition;
     assert_eq!(node.pass(11_999), []);
-    assert_eq!(node.pass(1), [(1, Effect::SendCount(0))]);
+    assert_eq!(node.pass(1), [(1, told(0))]);
     node.holding = Holding::Local;
     node.hear(they_see_more());
     node.hear(Event::Stable { from: "node2".into(), stable: true });
-    assert_eq!(node.pass(2000), [(2000, Effect::Standby(Set::All))]);
+    assert_eq!(node.pass(3000), [(2000, told(0)), (3000, Effect::Standby(Set::All))]);
 }
 
 #[test]
@@ -219,11 +272,13 @@ fn request_that_led_to_nothing_is_repeated_ever_more_rarely() {
     let mut times = Vec::new();
     node.hear(they_see_more());
     for _ in 0..4 {
-        let seen = node.pass(1_000_000).into_iter().find(|(_, effect)| *effect == Effect::SendCount(0));
-        times.push(seen.expect("it asks again").0);
+        let seen: Vec<_> = node.pass(1_000_000);
+        assert_eq!(seen[..2], [(2000, told(0)), (3000, Effect::Standby(Set::All))]);
+        assert_eq!(seen[2].1, told(0));
+        times.push(seen[2].0);
         node.hear(they_see_more());
     }
-    assert_eq!(times, [32_000, 62_000, 122_000, 242_000]);
+    assert_eq!(times, [33_000, 63_000, 123_000, 243_000]);
     node.hear(they_see_as_many());
     assert_eq!(node.pass(10_000_000), []);
 }
@@ -250,7 +305,7 @@ fn failback_waits_for_calm_and_a_flapping_gateway_does_not_flap_the_address() {
 fn flapping_node_tells_of_its_gateway_when_it_lasts() {
     let mut node = Node::new(true, None);
     for _ in 0..5 {
-        assert_eq!(node.gateway(false), [Effect::SendCount(0)]);
+        assert_eq!(node.gateway(false), [told(0)]);
         node.hear(they_see_more());
         // the first time it gives all up, later it does not get that far
         node.pass(2000);
@@ -260,7 +315,7 @@ fn flapping_node_tells_of_its_gateway_when_it_lasts() {
         assert_eq!(node.gateway(true), []);
         assert_eq!(node.pass(4000), []);
     }
-    assert_eq!(node.pass(10_000), [(6000, Effect::SendCount(1))]);
+    assert_eq!(node.pass(10_000), [(6000, told_late(1, 10_000))]);
 }
 
 #[test]
@@ -271,7 +326,8 @@ fn without_failback_nothing_is_held_back() {
     node.pass(2000);
     node.holding = Holding::None;
     node.pass(100_000);
-    assert_eq!(node.gateway(true), [Effect::SendCount(1)]);
+    assert_eq!(node.gateway(true), []);
+    assert_eq!(node.pass(2000), [(2000, told_late(1, 2000))]);
     node.holding = Holding::All;
     assert_eq!(node.count("1"), [Effect::SendBalanced]);
     assert_eq!(node.pass(100_000), []);
@@ -283,7 +339,7 @@ fn gateway_that_comes_back_in_time_is_told_at_once() {
     node.gateway(false);
     node.hear(they_see_more());
     node.now_ms += 500;
-    assert_eq!(node.gateway(true), [Effect::SendCount(1)]);
+    assert_eq!(node.gateway(true), [told(1)]);
     node.hear(they_see_as_many());
     assert_eq!(node.pass(100_000), []);
 }
@@ -306,16 +362,16 @@ fn dampened_number_counts_when_it_has_lasted() {
     assert_eq!(node.gateway(true), []);
     assert_eq!(node.pass(60_000), []);
     node.gateway(false);
-    assert_eq!(node.pass(6000), [(5000, Effect::Steady(0)), (5000, Effect::SendCount(0))]);
+    assert_eq!(node.pass(6000), [(5000, Effect::Steady(0)), (5000, told(0))]);
     node.hear(they_see_more());
-    assert_eq!(node.pass(2000), [(2000, Effect::Standby(Set::All))]);
+    assert_eq!(node.pass(3000), [(2000, told(0)), (3000, Effect::Standby(Set::All))]);
 }
 
 #[test]
 fn missing_facts_leave_everything_as_it_was() {
     let mut node = Node::new(true, None);
     let nothing = Facts::default();
-    let count = Event::Count { from: "node2".into(), count: "9".into() };
+    let count = Event::Count { from: "node2".into(), count: "9".into(), steady_ms: 0 };
     for event in [count, Event::Joined { node: "node2".into() }, Event::Tick] {
         let effects = node.decider.handle(node.now_ms, &event, &nothing);
         assert!(effects.iter().all(|effect| matches!(effect, Effect::Log(..))), "{effects:?}");
@@ -335,7 +391,11 @@ fn any_event() -> impl Strategy<Value = Event> {
             status
         }),
         name.clone().prop_map(|node| Event::Joined { node }),
-        (name.clone(), count).prop_map(|(from, count)| Event::Count { from, count }),
+        (name.clone(), count, any::<u64>()).prop_map(|(from, count, steady_ms)| Event::Count {
+            from,
+            count,
+            steady_ms
+        }),
         name.clone().prop_map(|from| Event::TheySeeMore { from }),
         name.clone().prop_map(|from| Event::Balanced { from }),
         (name, any::<bool>()).prop_map(|(from, stable)| Event::Stable { from, stable }),

@@ -56,6 +56,20 @@ enum Child {
     GiveUp,
 }
 
+impl Child {
+    fn work(&self) -> Job {
+        match self {
+            Child::OwnResources(_) => Job::Announce(ResourceSet::LOCAL),
+            Child::MachDown => Job::Acquire(ResourceSet::FOREIGN),
+            Child::TakeGroup => Job::Acquire(ResourceSet::LOCAL),
+            Child::GiveGroup => Job::Release(ResourceSet::FOREIGN),
+            Child::Give(set) => Job::Release(*set),
+            Child::Take(set, _) => Job::Acquire(set.mirrored()),
+            Child::GiveUp => Job::Release(ResourceSet::ALL),
+        }
+    }
+}
+
 /// One daemon's life.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -74,7 +88,8 @@ pub struct Model {
     link: Link,
     resources: Resources,
     standby: Standby,
-    children: Vec<(JobId, Child)>,
+    /// Those without a number wait for one before them.
+    children: Vec<(Option<JobId>, Child)>,
     /// Notifications that wait for a child to end (resources spec 2.9).
     queue: VecDeque<Child>,
     jobs: u64,
@@ -229,6 +244,7 @@ impl Model {
 
     /// One child of the queue at a time, and none beside another child.
     fn run_queue(&mut self) {
+        self.run_waiting();
         if self.children.is_empty() {
             if let Some(child) = self.queue.pop_front() {
                 self.start_child(child);
@@ -236,24 +252,43 @@ impl Model {
         }
     }
 
+    /// Starts a child. The real ones work on a group at the same time if it comes to that, and
+    /// what is left then is anybody's guess; here the later one waits.
     fn start_child(&mut self, child: Child) {
-        let work = match &child {
-            Child::OwnResources(_) => Job::Announce(ResourceSet::LOCAL),
-            Child::MachDown => Job::Acquire(ResourceSet::FOREIGN),
-            Child::TakeGroup => Job::Acquire(ResourceSet::LOCAL),
-            Child::GiveGroup => Job::Release(ResourceSet::FOREIGN),
-            Child::Give(set) => Job::Release(*set),
-            Child::Take(set, _) => Job::Acquire(set.mirrored()),
-            Child::GiveUp => Job::Release(ResourceSet::ALL),
-        };
+        let sets = |work: Job| if matches!(work, Job::Announce(_)) { ResourceSet::NONE } else { work.set() };
+        let wanted = sets(child.work());
+        let busy = |other: &(Option<JobId>, Child)| sets(other.1.work()).intersects(wanted);
+        let waits = self.children.iter().any(busy);
+        self.children.push((None, child));
+        if !waits {
+            self.run_child(self.children.len() - 1);
+        }
+    }
+
+    fn run_child(&mut self, at: usize) {
         self.jobs += 1;
         let job = JobId(self.jobs);
-        self.children.push((job, child));
-        self.outputs.push(Output::RunJob { job, work, cause: None });
+        self.children[at].0 = Some(job);
+        self.outputs.push(Output::RunJob { job, work: self.children[at].1.work(), cause: None });
+    }
+
+    /// The first child that waits, when those before it have ended.
+    fn run_waiting(&mut self) {
+        let waits = self.children.iter().position(|(job, _)| job.is_none());
+        if let Some(at) = waits {
+            let wanted = self.children[at].1.work().set();
+            let busy = |other: &(Option<JobId>, Child)| {
+                let work = other.1.work();
+                !matches!(work, Job::Announce(_)) && work.set().intersects(wanted)
+            };
+            if !self.children[..at].iter().any(busy) {
+                self.run_child(at);
+            }
+        }
     }
 
     fn child_ended(&mut self, job: JobId, outcome: JobOutcome) {
-        let Some(at) = self.children.iter().position(|(id, _)| *id == job) else { return };
+        let Some(at) = self.children.iter().position(|(id, _)| *id == Some(job)) else { return };
         let (_, child) = self.children.remove(at);
         if !outcome.stop_failed.is_empty() {
             self.outputs.push(Output::Exit(ExitReason::StopFailed));
@@ -343,7 +378,7 @@ impl Model {
         link.fingerprint(into, self.dead_time_ms, self.init_dead_ms);
         resources.fingerprint(into);
         standby.fingerprint(into);
-        into.add(children.iter().map(|(_, child)| child).collect::<Vec<_>>());
+        into.add(children.iter().map(|(job, child)| (job.is_some(), child)).collect::<Vec<_>>());
         into.add((queue, active));
         into.moment_if(*exit_ms, 0);
     }

@@ -175,3 +175,82 @@ fn legacy_pair() {
         }
     });
 }
+
+/// `heartbeat -r` after ha.cf was changed: nothing moves and nobody dies.
+#[test]
+fn reload_of_either() {
+    play(&["auto_failback on"], |stage| {
+        stage.both_started();
+        let all = |node: usize| {
+            stage.command(node, "hb_takeover", "all");
+            stage.settled_for(node, "all", "none");
+        };
+        for (node, holder) in [(0, None), (1, None), (0, Some(0)), (1, Some(0)), (0, Some(1)), (1, Some(1))] {
+            if let Some(holder) = holder {
+                all(holder);
+            }
+            let before = [stage.resource_status(0), stage.resource_status(1)];
+            stage.lookout.take_longest_without_ms();
+            stage.mark();
+            let ha_cf = stage.ha_cf(&["auto_failback on", "warntime 1500ms"]);
+            stage.host(node).write_file("/etc/ha.d/ha.cf", &(ha_cf + "# once more\n")).expect("write");
+            stage.run(node, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+            stage.logged(1 - node, &[&format!("info: Heartbeat restart on node {}", NODES[node])]);
+            stage.settled(&before[0], &before[1]);
+            for node in 0..2 {
+                for line in ["is dead", "Releasing resource group", "wants to go standby"] {
+                    assert_eq!(stage.times_logged(node, line), 0, "{line}: {}", stage.log(node));
+                }
+            }
+            assert_eq!(stage.lookout.take_longest_without_ms(), [0, 0]);
+            // The file's time counts in seconds.
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        }
+    });
+}
+
+/// One says legacy, the other does not. As with two originals, which do not speak with each other then,
+/// only the groups of the one with legacy run, each on one host, and all do again once both agree.
+#[test]
+fn settings_of_failback_differ() {
+    for legacy in [0, 1] {
+        play(&["auto_failback on"], |stage| {
+            let ha_cf = stage.ha_cf(&["auto_failback legacy"]);
+            stage.host(legacy).write_file("/etc/ha.d/ha.cf", &ha_cf).expect("write");
+            stage.start_both();
+            std::thread::sleep(std::time::Duration::from_secs(25));
+            let owners = || ADDRESSES.map(|address| stage.world.owners(address).unwrap_or_default());
+            println!(
+                "legacy on {}: {:?} {:?}, {:?}",
+                NODES[legacy],
+                stage.resource_status(0),
+                stage.resource_status(1),
+                owners()
+            );
+            assert!(owners().iter().all(|owners| owners.len() <= 1));
+            stage.world.crash(NODES[legacy]).expect("crash");
+            let other = NODES[1 - legacy];
+            stage.wait("everything on the other", || owners().iter().all(|owners| *owners == [other]));
+            let ha_cf = stage.ha_cf(&["auto_failback on"]);
+            stage.world.boot(NODES[legacy]).expect("boot");
+            stage.host(legacy).write_file("/etc/ha.d/ha.cf", &ha_cf).expect("write");
+            stage.start(legacy);
+            stage.settled("local", "local");
+            stage.over("agreed");
+        });
+    }
+}
+
+/// On one side failback is on and on the other off: the holder's own setting counts.
+#[test]
+fn failback_on_one_side_only() {
+    for willing in [0, 1] {
+        play(&["auto_failback off"], |stage| {
+            let ha_cf = stage.ha_cf(&["auto_failback on"]);
+            stage.host(willing).write_file("/etc/ha.d/ha.cf", &ha_cf).expect("write");
+            stage.both_started();
+            crash_and_return(stage, 1 - willing, ("local", "local"));
+            crash_and_return(stage, willing, ("none", "all"));
+        });
+    }
+}
