@@ -126,8 +126,19 @@ fn serial_beside_other_media() {
             });
         }
     }
-    // Both come through: what is behind the nonsense, and what it destroyed.
+    // What nonsense destroys is asked for again. A request is not made while it passes: the original
+    // refuses one that comes behind a later message ("Other side is in flux").
     cable.noise.store(20_000, Ordering::Relaxed);
+    let seen = |text: &str| {
+        wait_for(&world, text, PATIENCE, || {
+            world.host("node1").and_then(|host| host.read_file(LOG)).is_ok_and(|log| log.contains(text))
+        });
+    };
+    seen("bytes on serial port /dev/ttyHA belong to no message");
+    let after = cable.carried.load(Ordering::Relaxed);
+    wait_for(&world, "beats after the nonsense", PATIENCE, || {
+        cable.carried.load(Ordering::Relaxed) > after + 3000
+    });
     hand_over(&world);
     for host in world.hosts() {
         let log = host.read_file(LOG).expect("log");
