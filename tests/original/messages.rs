@@ -425,6 +425,13 @@ fn compressed_lists(world: &World, modules: [&str; 2]) {
     wait_for(world, "the original's list read", PATIENCE, || knows_all(ours));
 
     let keys = stranger::keys("demonstration");
+    // The recorder may be behind: a compressed packet of each sender.
+    let marks: String = b"_compressed_payload".iter().map(|byte| format!("{byte:02x}")).collect();
+    let recorder = world.host("stranger").expect("stranger");
+    wait_for(world, "compressed packets recorded", PATIENCE, || {
+        let lines = recorder.read_file("/var/log/recording").unwrap_or_default();
+        lines.lines().filter(|line| line.contains(&marks)).count() >= 2
+    });
     let packets = stranger::recorded(world);
     // The original may pack with the module that it last unpacked, whatever its ha.cf says.
     for sender in ["node1", "node2"] {
