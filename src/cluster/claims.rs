@@ -19,8 +19,7 @@ mod visit;
 /// How long two 3.0.6 rules wait for a peer that says nothing of its state, milliseconds
 /// (resources spec 9, LOCAL_TMO).
 const LOCAL_TIMEOUT_MS: u64 = 10_000;
-/// How long a 3.0.6 peer that returned from a partition gets to restart itself, milliseconds; it
-/// does so after 2 s plus its release (resources spec 2.13 J).
+/// A 3.0.6 peer back from a partition gets so long to restart itself, milliseconds (resources spec 2.13 J).
 const RESTART_PATIENCE_MS: u64 = 15_000;
 
 /// The original's state numbers appear in its error texts (resources spec 2.1).

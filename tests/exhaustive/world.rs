@@ -25,9 +25,8 @@ use crate::rules::Watch;
 
 /// `keepalive`: as long as possible beside the fixed times of the protocol, for few timers.
 pub const KEEPALIVE_MS: u64 = 2_000;
-/// `deadtime`
+/// `deadtime` and `initdead`
 pub const DEAD_TIME_MS: u64 = 5_000;
-/// `initdead`
 pub const INIT_DEAD_MS: u64 = 6_000;
 /// Moments less than this apart count as the same.
 pub const GRAIN_MS: u64 = 100;
