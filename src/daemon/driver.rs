@@ -308,6 +308,7 @@ impl Driver {
         }
         self.logger.log_all(self.media.take_events());
         self.hand_over_at_rest();
+        self.quick_restart_without_programs();
     }
 
     fn refresh_load(&mut self) {
@@ -376,7 +377,7 @@ impl Driver {
                 self.keys = keys;
                 self.copies.forget_believed();
             }
-            Change::Settings => self.command_of_ours(Command::QuickRestart),
+            Change::Settings => self.successor.quick_restart_wanted = true,
             Change::Broken(text) => {
                 self.logger.log(LogLevel::Error, &format!("{text}: what runs goes on unchanged"));
             }
@@ -407,11 +408,16 @@ impl Driver {
 
     /// Whether the daemon may end now: the programs beside it have ended, or nobody waits for them.
     fn may_leave(&mut self, reason: ExitReason) -> bool {
-        match reason {
+        let patience = match reason {
             ExitReason::StopFailed => return true,
-            ExitReason::Stopped => self.respawn.stop(STOP_PATIENCE),
-            ExitReason::Restart | ExitReason::QuickRestart(_) => self.respawn.stop(RESTART_PATIENCE),
+            ExitReason::Stopped => STOP_PATIENCE,
+            ExitReason::Restart | ExitReason::QuickRestart(_) => RESTART_PATIENCE,
+        };
+        if !matches!(reason, ExitReason::QuickRestart(_)) {
+            // All is released and no beat leaves any more: the programs may take their time.
+            self.logger.log_all(self.watchdog.close());
         }
+        self.respawn.stop(patience);
         self.respawn.is_stopped()
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use ha_core::demo::probe::{longest_silence, now_us};
 
 use crate::acts::*;
-use crate::common::pairs::{Pair, ADDRESSES, DEAD_TIME_MS, NODES, PATIENCE};
+use crate::common::pairs::{group, Pair, ADDRESSES, DEAD_TIME_MS, NODES, PATIENCE};
+
+/// Ends only when it is killed.
+const STUBBORN: &str = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n";
 
 /// A changed ha.cf: a new life of the daemon, the addresses stay, nobody dies.
 #[test]
@@ -93,4 +96,36 @@ fn reload_with_other_files() {
         }
     }
     assert_eq!(dropped(), dropped_before);
+}
+
+/// A program beside the daemon that does not end: it is killed in the end, and until then the beats go
+/// on, the peer takes nothing, the watchdog is fed.
+#[test]
+fn reload_with_a_stubborn_program() {
+    let lines = ["auto_failback on", "respawn root /etc/ha.d/stubborn", "watchdog /var/log/watchdog"];
+    let Some(pair) = Pair::new(&lines, &[group(0), group(1)]) else { return };
+    for node in 0..2 {
+        pair.host(node).write_file_with_mode("/etc/ha.d/stubborn", STUBBORN, 0o755).expect("program");
+        pair.host(node).write_file("/var/log/watchdog", "").expect("file");
+    }
+    pair.allow(&["WDIOC_SETTIMEOUT: Failed to set watchdog timer to"]);
+    pair.start_both();
+    pair.settled("local", "local");
+    pair.logged(0, &["info: Starting child client \"/etc/ha.d/stubborn\" (0,0)"]);
+    let changed = pair.ha_cf(&[&lines[..], &["debug 1"]].concat());
+    pair.host(0).write_file("/etc/ha.d/ha.cf", &changed).expect("write");
+    pair.mark();
+    pair.run(0, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+    pair.wait("the end of the program to begin", || pair.times_logged(0, "with signal 15") > 0);
+    let fed = || pair.host(0).read_file("/var/log/watchdog").expect("file");
+    let before = fed().len();
+    pair.wait("beats meanwhile", || fed().len() > before + 20);
+    assert_eq!(pair.times_logged(0, "Performing heartbeat restart exec."), 0, "{}", pair.log(0));
+    assert!(!fed().contains('V'));
+    pair.wait("the program's end", || pair.times_logged(0, "does not end: it is killed") > 0);
+    pair.logged(0, &["info: Performing heartbeat restart exec.", "info: Local status now set to: 'active'"]);
+    pair.settled("local", "local");
+    for line in ["is dead", "Acquiring resource group", "Releasing resource group"] {
+        assert_eq!(pair.times_logged(1, line), 0, "{line}: {}", pair.log(1));
+    }
 }

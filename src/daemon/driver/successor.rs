@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::cluster::event::ExitReason;
+use crate::cluster::event::{Command, ExitReason};
 use crate::sys::time::monotonic_ms;
 use crate::types::LogLevel;
 
@@ -25,6 +25,8 @@ pub(super) struct Successor {
     /// It is to go on as soon as nothing is under way, since then.
     wanted_since_ms: Option<u64>,
     told: bool,
+    /// ha.cf changed: a new life begins when the programs of `respawn` have ended.
+    pub(super) quick_restart_wanted: bool,
     /// When the last beat left.
     pub(super) beat_ms: u64,
     state: Option<State>,
@@ -66,6 +68,18 @@ impl Driver {
                 if goes_on {
                     self.successor.wanted_since_ms.get_or_insert(monotonic_ms());
                 }
+            }
+        }
+    }
+
+    /// The programs end while the beats go on: what is held stays held, and a program that takes its
+    /// time must not make this node look dead.
+    pub(super) fn quick_restart_without_programs(&mut self) {
+        if self.successor.quick_restart_wanted && self.exit.is_none() {
+            self.respawn.stop(RESTART_PATIENCE);
+            if self.respawn.is_stopped() {
+                self.successor.quick_restart_wanted = false;
+                self.command_of_ours(Command::QuickRestart);
             }
         }
     }
