@@ -359,7 +359,7 @@ impl Cluster {
             None => {}
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {
-            self.lateness_report();
+            self.original_reported();
         }
     }
 

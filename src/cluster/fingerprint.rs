@@ -202,7 +202,7 @@ impl Cluster {
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
         members.fingerprint(into);
-        original.fingerprint(into);
+        original.fingerprint(settings.dead_time_ms, into);
         lateness.fingerprint(into);
         handover.fingerprint(into);
         shutdown.fingerprint(into);

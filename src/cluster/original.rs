@@ -18,6 +18,9 @@ use super::Cluster;
 
 /// Pause before a peer that came back is asked again what it holds, milliseconds.
 const ASK_CLAIMS_MS: u64 = 1000;
+/// So long after deadtime a peer that came back and says nothing of its claims does not hear us,
+/// milliseconds.
+const UNHEARD_MS: u64 = 15_000;
 /// A peer that came back from a partition and restarts itself has begun so by then, milliseconds: it
 /// does after 2 s (resources spec 9).
 const RESTART_SHOWS_MS: u64 = 4000;
@@ -37,6 +40,10 @@ const SENT_BACK_MS: u64 = 120_000;
 pub(super) struct Original {
     /// When to ask what it holds.
     ask_claims_ms: Option<u64>,
+    /// Since when it is asked and does not answer.
+    unanswered_ms: Option<u64>,
+    /// It has not answered for so long that it counts as claiming everything.
+    presumed: bool,
     /// It said after its return that it has everything: it declared us dead.
     claimed_all: bool,
     /// Since when a set is claimed by nobody.
@@ -53,6 +60,8 @@ pub(super) struct Original {
 impl Original {
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.optional("original.ask_claims", &mut self.ask_claims_ms);
+        form.optional("original.unanswered", &mut self.unanswered_ms);
+        form.flag("original.presumed", &mut self.presumed);
         form.flag("original.claimed_all", &mut self.claimed_all);
         form.optional("original.orphaned", &mut self.orphaned_ms);
         form.optional("original.demanded", &mut self.demanded_ms);
@@ -62,9 +71,11 @@ impl Original {
     }
 
     /// What decides, for [`Cluster::fingerprint`].
-    pub fn fingerprint(&self, into: &mut Fingerprint) {
+    pub fn fingerprint(&self, dead_time_ms: u64, into: &mut Fingerprint) {
         let Self {
             ask_claims_ms,
+            unanswered_ms,
+            presumed,
             claimed_all,
             orphaned_ms,
             demanded_ms,
@@ -72,8 +83,9 @@ impl Original {
             gave_failed,
             gave_failed_ms,
         } = self;
-        into.add((claimed_all, offered, gave_failed));
+        into.add((presumed, claimed_all, offered, gave_failed));
         into.moment_if(*ask_claims_ms, 0);
+        into.moment_if(*unanswered_ms, dead_time_ms + UNHEARD_MS);
         into.moment_if(*orphaned_ms, ORPHAN_PATIENCE_MS);
         into.moment_if(*demanded_ms, DEMAND_PATIENCE_MS);
         into.moment_if(Some(*gave_failed_ms).filter(|_| !gave_failed.is_empty()), SENT_BACK_MS);
@@ -129,13 +141,44 @@ impl Cluster {
         if !due || !self.peer_is_original() {
             return;
         }
-        let done = self.claims.peer_known || self.claims.phase != Phase::Stable || self.is_legacy();
+        let known = self.claims.peer_known && !self.original.presumed;
+        let done = known || self.claims.phase != Phase::Stable || self.is_legacy();
         self.original.ask_claims_ms = (!done).then_some(self.now.monotonic_ms + ASK_CLAIMS_MS);
         if !done {
+            let since_ms = *self.original.unanswered_ms.get_or_insert(self.now.monotonic_ms);
             self.send(Message::new("starting"));
             // The question makes it think that we are not stable.
             self.send_report(None);
+            if self.now.monotonic_ms >= since_ms + self.settings.dead_time_ms + UNHEARD_MS {
+                self.presume_claims();
+            }
         }
+    }
+
+    /// Its beats arrive and it answers none of our questions: it does not hear us, so it has declared
+    /// us dead and taken everything. It is asked on, and believed when it answers.
+    fn presume_claims(&mut self) {
+        if std::mem::replace(&mut self.original.presumed, true) {
+            return;
+        }
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        self.log(
+            LogLevel::Warning,
+            &format!("node {name} is heard and does not hear this one: it counts as holding all resources"),
+        );
+        self.claims.peer_hold = ResourceSet::ALL;
+        self.claims.peer_known = true;
+        self.claims.peer_stable = false;
+        self.claims.returned_ms = None;
+    }
+
+    /// A report of it came.
+    pub(super) fn original_reported(&mut self) {
+        self.original.presumed = false;
+        self.original.unanswered_ms = None;
+        self.lateness_report();
     }
 
     /// Which part of the overlap this node lets go.

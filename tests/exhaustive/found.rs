@@ -114,3 +114,11 @@ fn an_old_report_is_followed_by_the_present_one() {
     }
     way.then(Action::Lose(1)).ends_well();
 }
+
+/// Both have everything after a partition, and only one direction works again: ours hears the beats of
+/// an original that hears nothing, so says nothing. Both served for ever.
+#[test]
+fn an_original_that_does_not_answer_counts_as_holding_everything() {
+    Way::from("original2 off parted").then(Action::Mend(1)).ends_well();
+    Way::from("original1 parted").then(Action::Mend(0)).ends_well();
+}
