@@ -40,8 +40,10 @@ use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
+mod format;
 mod successor;
 
+use format::wire_format;
 use successor::Successor;
 
 pub use successor::End;
@@ -265,21 +267,33 @@ impl Driver {
                 let status = self.local_status();
                 self.children.start_hook(&status);
             }
+            let mut from_programs = false;
             // In random order: a flood of packets must not keep the end of a job or a stop waiting.
             tokio::select! {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
                 found = self.reload.next() => self.reloaded(found),
-                event = self.server.next() => self.client(event),
+                event = self.server.next() => {
+                    from_programs = true;
+                    self.client(event);
+                }
                 event = self.respawn.next() => self.program(&event),
-                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => self.script(event),
+                event = self.fifo.next(monotonic_ms), if !self.server.is_paused() => {
+                    from_programs = true;
+                    self.script(event);
+                }
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
                 self.read_what_waits(&mut buffer);
             }
             self.on_time();
+            if from_programs {
+                // The runtime looks for packets only when this loop gives way, which it would do after a
+                // hundred and more of their messages.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -581,19 +595,4 @@ fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         command_gid: Some(command_gid),
         ask_peers: true,
     }
-}
-
-fn wire_format(ha_cf: &config::HaCf) -> WireFormat {
-    let compressor = match ha_cf.compression {
-        config::Compression::Zlib => wire::Compressor::Zlib,
-        config::Compression::Bzip2 => wire::Compressor::Bz2,
-    };
-    let threshold = usize::try_from(ha_cf.compression_threshold_kib).unwrap_or(2) * 1024;
-    let message_format = match ha_cf.message_format {
-        config::MessageFormat::Classic => wire::MessageFormat::Classic,
-        config::MessageFormat::Netstring => wire::MessageFormat::Netstring,
-    };
-    // Beyond the largest message compression is used in any case (messaging spec 1.7).
-    let threshold_bytes = if ha_cf.traditional_compression { threshold } else { wire::MESSAGE_MAX_BYTES };
-    WireFormat { message_format, compression: Some(wire::Compression { compressor, threshold_bytes }) }
 }
