@@ -386,8 +386,8 @@ impl Cluster {
         for number in first..=last {
             match self.history.resend(number, acknowledged, self.now.monotonic_ms, pause_ms) {
                 Resend::Message(message) => {
-                    stale_report |=
-                        message.kind() == "resource" && self.history.has_later(number, "resource");
+                    stale_report |= message.kind() == "starting"
+                        || message.kind() == "resource" && self.history.has_later(number, "resource");
                     self.hand_to_media(message);
                 }
                 Resend::Nothing => {}
@@ -400,7 +400,8 @@ impl Cluster {
                 }
             }
         }
-        // A 3.0.6 node takes a report that comes late for the newest: what it says is said once more.
+        // A 3.0.6 node takes a report that comes late for the newest, and waits for one after `starting`:
+        // what is true is said once more.
         if stale_report && !self.nodes[sender].is_ours() {
             self.report_again();
         }

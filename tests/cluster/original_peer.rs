@@ -143,8 +143,19 @@ impl Play {
         for (name, value) in fields {
             message.push_text(name, value);
         }
-        message.push_text("src", "node2");
         message.push_text("seq", &format!("{sequence:x}"));
+        self.sends(message);
+    }
+
+    /// It lacks this message of ours (`NS_rexmit`, which has no number itself).
+    fn asks_again_for(&mut self, number: u64) {
+        let number = number.to_string();
+        let request = Message::new("NS_rexmit").with("dest", "node1");
+        self.sends(request.with("firstseq", &number).with("lastseq", &number));
+    }
+
+    fn sends(&mut self, mut message: Message) {
+        message.push_text("src", "node2");
         message.push_text("hg", &format!("{:x}", self.generation));
         message.push_text("ts", "65000000");
         let link = LinkName::new("eth1").expect("a name");
@@ -486,4 +497,25 @@ fn what_starts_on_neither_node_does_not_go_back_and_forth() {
         play.log
     );
     assert!(play.log.iter().any(|line| line.contains("resources failed to start on both nodes")));
+}
+
+/// A 3.0.6 node takes a report that comes late for the newest, and after `starting` it waits for one:
+/// whichever it asks for again, what is true now follows it.
+#[test]
+fn what_a_lost_message_makes_it_forget_is_said_once_more() {
+    for kind in ["starting", "resource"] {
+        let mut play = Play::settled();
+        let lost = play.sent.iter().find(|message| message.kind() == kind).expect("one was sent");
+        let number = lost.hex("seq").expect("a number");
+        // Nothing is sent again within max_rexmit_delay.
+        play.run_ms(300);
+        play.sent.clear();
+        play.asks_again_for(number);
+        let kinds: Vec<&str> = play.sent.iter().map(Message::kind).collect();
+        assert_eq!(kinds, [kind, "resource"], "{:#?}", play.log);
+        let numbers: Vec<Option<u64>> = play.sent.iter().map(|message| message.hex("seq")).collect();
+        assert!(numbers[0] == Some(number) && numbers[1] > numbers[0], "{numbers:?}");
+        let report = &play.sent[1];
+        assert_eq!((report.text("rsc_hold"), report.text("isstable")), (Some("local"), Some("1")));
+    }
 }
