@@ -141,7 +141,9 @@ fn no_test_is_put_aside() {
             three[0].0 == Token::Sign('#') && three[1].0 == Token::Sign('[') && three[2].0.is("ignore")
         });
         wrong
-            .extend(ignored.map(|three| format!("{}:{}: #[ignore]: repair the test", file.path, three[0].1)));
+            .extend(ignored.map(|three| {
+                format!("{}:{}: put aside by `ignore`: repair the test", file.path, three[0].1)
+            }));
         // A test that steps aside by itself must be found where everything is present.
         let silent = tokens
             .iter()
