@@ -6,25 +6,7 @@
 use ha_core::cluster::event::{Job, JobId, JobOutcome};
 use ha_core::types::ResourceSet;
 
-/// What is really so with one group on one host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupState {
-    /// Nothing of it is here.
-    Idle,
-    /// A child is starting it: parts may already be active.
-    Starting,
-    /// It serves.
-    Active,
-    /// A child is stopping it: parts may still be active.
-    Stopping,
-}
-
-impl GroupState {
-    /// Something of the group may answer clients or write to its disks.
-    pub fn is_present(self) -> bool {
-        self != Self::Idle
-    }
-}
+use crate::group_state::GroupState;
 
 /// A fault that lasts for ever, for the counters of [`AgentFaults`].
 pub const ALWAYS: u32 = u32::MAX;

@@ -22,7 +22,8 @@ use ha_core::cluster::event::{ExitReason, Job, JobOutcome};
 use ha_core::types::ResourceSet;
 use ha_core::wire::message::Message;
 
-use crate::agents::{groups, GroupState, RunningJob};
+use crate::agents::{groups, RunningJob};
+use crate::group_state::GroupState;
 use crate::host::Host;
 use crate::world::{Config, Delivery};
 

@@ -8,6 +8,8 @@
 
 mod agents;
 mod checker;
+#[path = "../support/group_state.rs"]
+mod group_state;
 mod host;
 mod network;
 mod print;

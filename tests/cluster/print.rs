@@ -14,7 +14,7 @@ use ha_core::cluster::event::Output;
 use ha_core::types::LogLevel;
 use ha_core::wire::message::Message;
 
-use crate::agents::GroupState;
+use crate::group_state;
 use crate::host::Host;
 
 /// Rows kept at most; older ones go.
@@ -112,24 +112,6 @@ fn fields(message: &Message) -> String {
 }
 
 fn cell(host: &Host, now_ms: u64) -> String {
-    let state = match (host.powered, host.paused_since_ms, &host.daemon) {
-        (false, ..) => "off",
-        (_, Some(_), _) => "zzz",
-        (_, _, None) => "---",
-        _ => "up ",
-    };
-    let mut text = state.to_owned();
-    for (group, state) in host.kernel.groups.iter().enumerate() {
-        let mark = match state {
-            GroupState::Idle => '.',
-            GroupState::Starting => '+',
-            GroupState::Active => '*',
-            GroupState::Stopping => '-',
-        };
-        let _ = write!(text, " {}{mark}", group + 1);
-    }
-    if let Some(daemon) = &host.daemon {
-        let _ = write!(text, " {}", daemon.cluster.view(host.clock(now_ms)).resource_status);
-    }
-    text
+    let says = host.daemon.as_ref().map(|daemon| daemon.cluster.view(host.clock(now_ms)).resource_status);
+    group_state::cell(host.powered, host.paused_since_ms.is_some(), &host.kernel.groups, says.as_deref())
 }

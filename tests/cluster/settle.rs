@@ -3,7 +3,8 @@
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 
-use crate::agents::{groups, GroupState};
+use crate::agents::groups;
+use crate::group_state::GroupState;
 use crate::world::World;
 
 /// How long a world must stay at rest: longer than every retry of the protocol (answers to a

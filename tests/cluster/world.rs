@@ -20,9 +20,10 @@ use ha_core::config::settings::AutoFailback;
 use ha_core::types::{LinkName, LogLevel, NodeName};
 use ha_core::wire::message::Message;
 
-use crate::agents::{groups, GroupState, RunningJob};
+use crate::agents::{groups, RunningJob};
 use crate::checker::Checker;
 use crate::core::{ClusterSettings, Faults};
+use crate::group_state::GroupState;
 use crate::host::Host;
 use crate::network::{Network, NetworkFaults, Random};
 use crate::print::Table;

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Instant;
 
+use crate::config::Kind;
 use crate::settle::{comes_to_rest, ends_while_one_way};
 use crate::trace;
-use crate::world::{Action, Kind, World};
+use crate::world::{Action, World};
 
 /// States kept at most when nothing else is said; an exploration that has more is cut off.
 const STATES_MAX: usize = 3_000_000;

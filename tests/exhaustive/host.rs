@@ -5,26 +5,7 @@ use ha_core::cluster::event::{Job, JobId, JobOutcome};
 use ha_core::types::{Generation, ResourceSet};
 
 use crate::daemon::Daemon;
-
-/// What is really so with one group on one host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GroupState {
-    /// Nothing of it is here.
-    Idle,
-    /// A child is starting it: parts may already be active.
-    Starting,
-    /// It serves.
-    Active,
-    /// A child is stopping it: parts may still be active.
-    Stopping,
-}
-
-impl GroupState {
-    /// Something of the group may answer clients or write to its disks.
-    pub fn is_present(self) -> bool {
-        self != Self::Idle
-    }
-}
+use crate::group_state::GroupState;
 
 /// A child at work.
 #[derive(Debug, Clone)]

@@ -20,8 +20,11 @@
 
 #![allow(unreachable_pub)] // a test program has no outside: its modules only see each other
 
+mod config;
 mod daemon;
 mod explorer;
+#[path = "../support/group_state.rs"]
+mod group_state;
 mod host;
 mod model_306;
 mod rules;

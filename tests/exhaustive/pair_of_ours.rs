@@ -5,10 +5,11 @@ use ha_core::cluster::settings::Faults;
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 
+use crate::config::{Budget, Config, Kind};
 use crate::explorer::{explore, holds, long};
-use crate::host::GroupState;
+use crate::group_state::GroupState;
 use crate::settle;
-use crate::world::{Action, Budget, Config, Kind, World};
+use crate::world::{Action, World};
 
 /// A pair that runs and is at rest, each group at home.
 pub fn running(config: Config) -> World {

@@ -14,8 +14,9 @@ use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 use ha_core::wire::message::Message;
 
+use crate::config::{Budget, Config, Kind};
 use crate::host::End;
-use crate::world::{Action, Budget, Config, Kind, World};
+use crate::world::{Action, World};
 
 /// Copies of a kind that the recorder kept, over all links.
 const KEPT: usize = 2;

@@ -12,8 +12,10 @@ use std::collections::HashSet;
 
 use ha_core::types::ResourceSet;
 
-use crate::host::{groups, End, GroupState};
-use crate::world::{Action, Budget, World};
+use crate::config::Budget;
+use crate::group_state::GroupState;
+use crate::host::{groups, End};
+use crate::world::{Action, World};
 
 /// Longest way to rest: initdead, deaths, the protocol's 10 s and 15 s timers, jobs, each once or
 /// twice, milliseconds.

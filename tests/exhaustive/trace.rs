@@ -14,7 +14,7 @@ use ha_core::cluster::event::Output;
 use ha_core::types::LogLevel;
 use ha_core::wire::message::Message;
 
-use crate::host::GroupState;
+use crate::group_state;
 use crate::settle;
 use crate::world::{Action, World};
 
@@ -54,26 +54,8 @@ pub fn words(message: &Message) -> String {
 
 fn cell(world: &World, host: usize) -> String {
     let this = &world.hosts[host];
-    let state = match (this.powered, this.paused_since_ms, &this.daemon) {
-        (false, ..) => "off",
-        (_, Some(_), _) => "zzz",
-        (_, _, None) => "---",
-        _ => "up ",
-    };
-    let mut text = state.to_owned();
-    for (group, state) in this.groups.iter().enumerate() {
-        let mark = match state {
-            GroupState::Idle => '.',
-            GroupState::Starting => '+',
-            GroupState::Active => '*',
-            GroupState::Stopping => '-',
-        };
-        let _ = write!(text, " {}{mark}", group + 1);
-    }
-    if let Some(daemon) = &this.daemon {
-        let _ = write!(text, " {}", daemon.view(world.now_ms).status);
-    }
-    text
+    let says = this.daemon.as_ref().map(|daemon| daemon.view(world.now_ms).status);
+    group_state::cell(this.powered, this.paused_since_ms.is_some(), &this.groups, says.as_deref())
 }
 
 fn told(world: &World, action: Action) -> String {
