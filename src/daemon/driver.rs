@@ -10,9 +10,8 @@ use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::handoff::HandoffError;
-use crate::cluster::settings::{ClusterSettings, Faults, Membership};
+use crate::cluster::settings::Membership;
 use crate::cluster::Cluster;
-use crate::config::settings as config;
 use crate::config::Configuration;
 use crate::ipc::requests::Parameters;
 use crate::ipc::server::{ClientId, Server};
@@ -25,8 +24,6 @@ use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
 use super::children::{ChildEvent, Children};
-use super::clients;
-use super::command_line::LEGACY_VERSION;
 use super::copies::Copies;
 use super::environment::child_environment;
 use super::fifo::{Fifo, FifoEvent};
@@ -40,10 +37,10 @@ use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
-mod format;
+mod settings;
 mod successor;
 
-use format::wire_format;
+use settings::{cluster_settings, open_watchdog, parameters, wire_format};
 use successor::Successor;
 
 pub use successor::End;
@@ -537,62 +534,6 @@ impl Driver {
     }
 }
 
-fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
-    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
-    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
-    logger.log_all(lines);
-    watchdog
-}
-
 pub(super) fn now() -> Now {
     Now { monotonic_ms: monotonic_ms(), wall_s: u64::try_from(unix_time_s()).unwrap_or(1) }
-}
-
-fn cluster_settings(plan: &Plan) -> ClusterSettings {
-    let ha_cf = &plan.configuration.ha_cf;
-    let mut links = Vec::new();
-    for link in ha_cf.media.iter().filter_map(config::MediumConfig::link) {
-        if !links.contains(&link) {
-            links.push(link);
-        }
-    }
-    let local_keys = plan.configuration.resources.local_keys(&plan.local).map(str::to_owned).collect();
-    ClusterSettings {
-        local: plan.local.clone(),
-        uuid: plan.uuid,
-        generation: plan.generation,
-        process_id: std::process::id(),
-        nodes: ha_cf.nodes.clone(),
-        links,
-        keepalive_ms: ha_cf.keepalive_ms,
-        dead_time_ms: ha_cf.dead_time_ms,
-        warn_time_ms: ha_cf.warn_time_ms,
-        init_dead_ms: ha_cf.init_dead_ms,
-        pings: pings::settings(&ha_cf.media),
-        dead_ping_ms: ha_cf.dead_ping_ms,
-        hop_fudge: ha_cf.hop_fudge,
-        auto_failback: ha_cf.auto_failback,
-        max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
-        // More than two nodes can only be members: configuration with groups for them is refused.
-        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
-        membership: plan.membership.clone(),
-        local_keys,
-        resume: plan.resume,
-        random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
-        faults: Faults::default(),
-    }
-}
-
-fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
-    Parameters {
-        recorded: ha_cf.recorded.clone(),
-        dead_time_ms: ha_cf.dead_time_ms,
-        keepalive_ms: ha_cf.keepalive_ms,
-        version_text: LEGACY_VERSION.to_owned(),
-        log_facility: clients::log_facility(ha_cf),
-        pid: std::process::id(),
-        api_auth: clients::api_auth(ha_cf),
-        command_gid: Some(command_gid),
-        ask_peers: true,
-    }
 }

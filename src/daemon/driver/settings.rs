@@ -1,0 +1,87 @@
+//! What each part of a run takes from the configuration.
+
+use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::config::settings as config;
+use crate::ipc::requests::Parameters;
+use crate::log::Logger;
+use crate::wire::{self, WireFormat};
+
+use super::super::command_line::LEGACY_VERSION;
+use super::super::watchdog::Watchdog;
+use super::super::{clients, pings};
+use super::Plan;
+
+/// What the cluster decides by.
+pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
+    let ha_cf = &plan.configuration.ha_cf;
+    let mut links = Vec::new();
+    for link in ha_cf.media.iter().filter_map(config::MediumConfig::link) {
+        if !links.contains(&link) {
+            links.push(link);
+        }
+    }
+    let local_keys = plan.configuration.resources.local_keys(&plan.local).map(str::to_owned).collect();
+    ClusterSettings {
+        local: plan.local.clone(),
+        uuid: plan.uuid,
+        generation: plan.generation,
+        process_id: std::process::id(),
+        nodes: ha_cf.nodes.clone(),
+        links,
+        keepalive_ms: ha_cf.keepalive_ms,
+        dead_time_ms: ha_cf.dead_time_ms,
+        warn_time_ms: ha_cf.warn_time_ms,
+        init_dead_ms: ha_cf.init_dead_ms,
+        pings: pings::settings(&ha_cf.media),
+        dead_ping_ms: ha_cf.dead_ping_ms,
+        hop_fudge: ha_cf.hop_fudge,
+        auto_failback: ha_cf.auto_failback,
+        max_rexmit_delay_ms: ha_cf.max_rexmit_delay_ms,
+        // More than two nodes can only be members: configuration with groups for them is refused.
+        manage_resources: plan.manage_resources && ha_cf.nodes.len() <= 2,
+        membership: plan.membership.clone(),
+        local_keys,
+        resume: plan.resume,
+        random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
+        faults: Faults::default(),
+    }
+}
+
+/// What clients may ask, and what they are told of the configuration.
+pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
+    Parameters {
+        recorded: ha_cf.recorded.clone(),
+        dead_time_ms: ha_cf.dead_time_ms,
+        keepalive_ms: ha_cf.keepalive_ms,
+        version_text: LEGACY_VERSION.to_owned(),
+        log_facility: clients::log_facility(ha_cf),
+        pid: std::process::id(),
+        api_auth: clients::api_auth(ha_cf),
+        command_gid: Some(command_gid),
+        ask_peers: true,
+    }
+}
+
+/// The device of `watchdog`, armed; without the directive one that does nothing.
+pub(super) fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+    let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
+    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    logger.log_all(lines);
+    watchdog
+}
+
+/// Message format and compression of this configuration (messaging spec 1.7).
+pub(super) fn wire_format(ha_cf: &config::HaCf) -> WireFormat {
+    let compressor = match ha_cf.compression {
+        config::Compression::Zlib => wire::Compressor::Zlib,
+        config::Compression::Bzip2 => wire::Compressor::Bz2,
+    };
+    let threshold = usize::try_from(ha_cf.compression_threshold_kib).unwrap_or(2) * 1024;
+    let message_format = match ha_cf.message_format {
+        config::MessageFormat::Classic => wire::MessageFormat::Classic,
+        config::MessageFormat::Netstring => wire::MessageFormat::Netstring,
+    };
+    // Beyond the largest message compression is used in any case (messaging spec 1.7).
+    let threshold_bytes = if ha_cf.traditional_compression { threshold } else { wire::MESSAGE_MAX_BYTES };
+    WireFormat { message_format, compression: Some(wire::Compression { compressor, threshold_bytes }) }
+}
