@@ -304,18 +304,6 @@ impl Cluster {
         let patience_over = self.claims.returned_ms.is_some_and(|back| now_ms >= back + RESTART_PATIENCE_MS);
         if patience_over {
             self.claims.returned_ms = None;
-            self.ask_returned_original();
-        }
-    }
-
-    /// A 3.0.6 peer that came back restarts itself, unless it was paused and read our packets before
-    /// it looked at its timers: then it took everything, sees no partition, and says nothing of it.
-    /// It answers `starting` with its claims (resources spec 2.3), and waits for a stable report then.
-    fn ask_returned_original(&mut self) {
-        let original = self.peer().is_some_and(|peer| !peer.is_ours() && peer.is_live());
-        if original && !self.claims.peer_known && self.claims.phase == Phase::Stable {
-            self.claims.peer_stable = false;
-            self.send(Message::new("starting"));
         }
     }
 
