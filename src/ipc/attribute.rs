@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::codec;
+use super::command::write_fifo;
 use super::terminal::Terminal;
-use crate::sys::fifo;
 use crate::wire::message::Message;
 
 /// Which attribute.
@@ -27,23 +26,28 @@ pub fn run(attribute: Attribute, words: &[String], fifo: &Path, terminal: &mut T
         terminal.say(&format!("usage: {tool} <node> <{field}>"));
         return 1;
     };
-    let bad = |text: &str| text.is_empty() || text.contains(char::is_control);
-    let number = attribute == Attribute::Site || value.bytes().all(|byte| byte.is_ascii_digit());
-    if bad(node) || bad(value) || !number {
-        terminal
-            .complain(&format!("{tool}: ERROR: {node:?} or {value:?} is no {field}; nothing was changed"));
-        return 1;
-    }
-    let message = Message::new(&format!("set{field}")).with("node", node).with(field, value);
-    let mut text = codec::encode_api(&message);
-    text.pop();
-    match fifo::write_whole(fifo, &text) {
+    match hand_in(attribute, (node, field, value), fifo) {
         Ok(()) => 0,
         Err(why) => {
-            terminal.complain(&format!("{tool}: ERROR: {}: {why}; nothing was changed", fifo.display()));
+            terminal.complain(&format!("{tool}: ERROR: {why}; nothing was changed"));
             1
         }
     }
+}
+
+fn hand_in(
+    attribute: Attribute,
+    (node, field, value): (&str, &str, &str),
+    fifo: &Path,
+) -> Result<(), String> {
+    let bad = |text: &str| text.is_empty() || text.contains(char::is_control);
+    if bad(node) {
+        return Err(format!("{node:?} is no name of a node"));
+    }
+    if bad(value) || (attribute == Attribute::Weight && !value.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(format!("{value:?} is no {field}"));
+    }
+    write_fifo(fifo, &Message::new(&format!("set{field}")).with("node", node).with(field, value))
 }
 
 #[cfg(test)]
