@@ -26,6 +26,7 @@ pub fn write_whole(path: &Path, message: &[u8]) -> Result<(), String> {
             .raw_os_error()
         {
             Some(libc::ENXIO) => "no daemon reads it".to_owned(),
+            Some(libc::ENOENT) => "No such file: no daemon runs here".to_owned(),
             _ if error.kind() == io::ErrorKind::PermissionDenied => {
                 "no permission to write, become root".to_owned()
             }
