@@ -14,7 +14,7 @@ use crate::model_306::Model;
 const WALL_S: u64 = 1_700_000_000;
 
 /// A daemon; a clone shares it until one of both changes.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Daemon {
     /// Ours.
     Ours(Arc<Cluster>),

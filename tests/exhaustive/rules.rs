@@ -19,7 +19,7 @@
 
 use ha_core::cluster::event::Job;
 use ha_core::cluster::fingerprint::Fingerprint;
-use ha_core::types::ResourceSet;
+use ha_core::types::{Generation, ResourceSet};
 use ha_core::wire::message::Message;
 
 use crate::host::{groups, Host, RunningJob};
@@ -84,8 +84,9 @@ impl Watch {
 
     /// A daemon is about to handle a packet.
     pub fn heard(&mut self, now_ms: u64, host: usize, packet: &Packet) {
-        for (late, present) in self.late[host].iter_mut().zip(packet.present) {
-            if !present && late.is_some_and(|(_, since_ms)| packet.sent_ms > since_ms) {
+        let proof = self.proof(host, packet);
+        for (late, proved) in self.late[host].iter_mut().zip(proof) {
+            if proved {
                 *late = None;
             }
         }
@@ -112,9 +113,12 @@ impl Watch {
         }
     }
 
-    /// The host has to let go unless a packet proves that it need not.
-    pub fn asks_for_proof(&self, host: usize) -> bool {
-        self.late[host] != [None; 2]
+    /// What a packet would prove to a host that has to let go unless it need not; per group.
+    pub fn proof(&self, host: usize, packet: &Packet) -> [bool; 2] {
+        [0, 1].map(|group: usize| {
+            let late = self.late[host][group];
+            !packet.present[group] && late.is_some_and(|(_, since_ms)| packet.sent_ms > since_ms)
+        })
     }
 
     /// A child is about to begin.
@@ -182,9 +186,12 @@ impl Watch {
     /// What of this memory decides the future.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         into.add(self.broken);
-        for direction in &self.directions {
-            into.add(direction.ever);
-            into.moment(direction.heard_ms, direction.limit_ms());
+        for (from, direction) in self.directions.iter().enumerate() {
+            let Direction { heard_ms, ever, newest: (generation, number) } = *direction;
+            into.add(ever);
+            into.moment(heard_ms, direction.limit_ms());
+            into.generation_of(from == 0, Generation(generation));
+            into.number_of(from == 0, Generation(generation), number);
         }
         for (until_ms, _) in self.late.iter().flatten().flatten() {
             into.moment(*until_ms, 0);

@@ -118,6 +118,7 @@ impl Link {
             }
         }
         into.peer_generation(*peer_generation);
+        into.peer_numbers_of(*peer_generation);
         into.peer_number(last.unwrap_or(0));
         into.peer_number(*status_number);
         for (number, due_ms) in missing {
