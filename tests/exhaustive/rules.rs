@@ -5,7 +5,8 @@
 //! no fresh `status` of a sender that should run for deadtime (initdead when it never had one in
 //! its life); this is what lost messages, cuts, pauses and killed daemons end in. The world counts
 //! as broken from then on until no direction is broken, both daemons are settled, their claims fit
-//! each other, and nothing is present twice. That two owners do not last is the matter of `settle`.
+//! each other, and nothing is present twice. It is broken too while an original starts what a former
+//! life of its peer gave it, for it does not claim that before it is done. That two owners do not last is the matter of `settle`.
 //!
 //! **A late node.** After a pause in which its beats stayed out for deadtime, a host begins to
 //! release what it has within [`LATE_MS`] when the other one has it too, unless a packet sent after
@@ -22,6 +23,7 @@ use ha_core::cluster::fingerprint::Fingerprint;
 use ha_core::types::{Generation, ResourceSet};
 use ha_core::wire::message::Message;
 
+use crate::daemon::Daemon;
 use crate::host::{groups, Host, RunningJob};
 use crate::world::{Packet, World, DEAD_TIME_MS, GRAIN_MS, INIT_DEAD_MS, KEEPALIVE_MS};
 
@@ -206,7 +208,9 @@ impl World {
         let silent = (0..2).any(|from| self.watch.is_silent(self.now_ms, from, &self.hosts));
         let doubled = |group: &usize| self.hosts.iter().all(|host| host.has(*group));
         let double = (0..2).find(doubled);
-        if silent {
+        let from_former =
+            self.hosts.iter().filter_map(|host| host.daemon.as_ref()).any(Daemon::takes_from_former_peer);
+        if silent || from_former {
             self.watch.broken = true;
         } else if self.watch.broken && double.is_none() && self.is_settled() {
             self.watch.broken = false;

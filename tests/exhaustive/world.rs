@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ha_core::cluster::event::{ExitReason, Input, Job, Output, RequestId};
+use ha_core::cluster::event::{Command, ExitReason, Input, Job, Output, RequestId};
 use ha_core::cluster::fingerprint::{Fingerprint, Frame};
 use ha_core::cluster::settings::ClusterSettings;
 use ha_core::types::{Generation, LinkName, NodeName, Uuid};
@@ -132,7 +132,7 @@ impl World {
         }
         if self.budget.commands > 0 {
             let asks = self.config.commands.iter().enumerate();
-            let serving = asks.filter(|(_, (host, _))| self.hosts[*host].is_serving());
+            let serving = asks.filter(|(_, (host, command))| self.may_be_asked(*host, *command));
             actions.extend(serving.map(|(at, _)| Action::Ask(at)));
         }
         actions
@@ -149,7 +149,8 @@ impl World {
             if this.paused_since_ms.is_some() {
                 actions.push(Action::Thaw(host));
             } else {
-                actions.extend((0..this.jobs.len()).map(|job| Action::Finish(host, job, End::Well)));
+                let ends = (0..this.jobs.len()).filter(|job| !self.outlasts(host, *job));
+                actions.extend(ends.map(|job| Action::Finish(host, job, End::Well)));
             }
             if self.cut[host] {
                 actions.push(Action::Mend(host));
@@ -171,7 +172,7 @@ impl World {
             if budget.pauses > 0 {
                 actions.push(Action::Pause(host));
             }
-            for (at, job) in this.jobs.iter().enumerate() {
+            for (at, job) in this.jobs.iter().enumerate().filter(|(at, _)| !self.outlasts(host, *at)) {
                 for group in groups(host, job.work.set()) {
                     match this.groups[group] {
                         GroupState::Starting if budget.start_failures > 0 => {
@@ -229,9 +230,7 @@ impl World {
                 continue;
             }
             for job in &this.jobs {
-                // the original's child that only looks what is there takes no time to speak of
-                let looks = config.kinds[host] == Kind::Original && matches!(job.work, Job::Announce(_));
-                let job_max_ms = if looks { 0 } else { config.job_max_ms };
+                let job_max_ms = if self.looks(host, job) { 0 } else { config.job_max_ms };
                 latest_ms = latest_ms.min((job.began_ms + job_max_ms).max(self.now_ms));
             }
             if let Some(packet) = self.wires[1 - host].front() {
@@ -239,6 +238,25 @@ impl World {
             }
         }
         latest_ms
+    }
+
+    /// An original that is reloaded in the middle of a child's work claims what it has not started, and
+    /// one that is asked (by a command of ours too) while a child looks starts what it gives away.
+    fn may_be_asked(&self, host: usize, command: Command) -> bool {
+        let this = &self.hosts[host];
+        let reload = self.config.kinds[host] == Kind::Original && command == Command::QuickRestart;
+        let looking = (0..2).any(|host| self.hosts[host].jobs.iter().any(|job| self.looks(host, job)));
+        this.is_serving() && !looking && !(reload && !this.jobs.is_empty())
+    }
+
+    /// The original's child that only looks what is there takes no time to speak of.
+    fn looks(&self, host: usize, job: &RunningJob) -> bool {
+        self.config.kinds[host] == Kind::Original && matches!(job.work, Job::Announce(_))
+    }
+
+    /// One that only looks ends before any that begins later.
+    fn outlasts(&self, host: usize, job: usize) -> bool {
+        self.hosts[host].jobs[..job].iter().any(|earlier| self.looks(host, earlier))
     }
 
     // ---- what it does --------------------------------------------------------------------

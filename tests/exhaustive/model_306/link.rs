@@ -37,7 +37,7 @@ pub struct Link {
     peer: Status,
     /// Some packet came since the peer last died.
     pub heard: bool,
-    peer_generation: Generation,
+    pub peer_generation: Generation,
     last: Option<u64>,
     missing: BTreeMap<u64, u64>,
     status_number: u64,
