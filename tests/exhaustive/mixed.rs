@@ -9,7 +9,7 @@
 //! that time, and what it holds and believes must be right nevertheless. Where it was about to start
 //! what the former life gave, it says that nobody has it, and both start it: that must end.
 
-use crate::pair_of_ours::all_hold;
+use crate::pair_of_ours::{all_hold, long_ones_hold};
 
 #[test]
 fn starts_and_commands() {
@@ -22,4 +22,10 @@ fn accidents() {
     all_hold(&["original2 crashes=1", "original1 off crashes=1", "original1 kills=1", "original2 kills=1"]);
     all_hold(&["original2 losses=2", "original1 off losses=2", "original2 cuts=1"]);
     all_hold(&["original2 off pauses=1"]);
+}
+
+#[test]
+fn partitions() {
+    long_ones_hold(&["original2 off parted", "original1 off parted", "original1 parted", "original2 parted"]);
+    long_ones_hold(&["original2 commands=1 losses=1", "original2 pauses=1"]);
 }

@@ -139,7 +139,7 @@ pub fn all_hold(budgets: &[&str]) {
 }
 
 /// Each budget as far as the states kept allow; only in the long run.
-fn long_ones_hold(budgets: &[&str]) {
+pub fn long_ones_hold(budgets: &[&str]) {
     for words in budgets.iter().filter(|_| long()) {
         if let Err(failure) = explore(words, described(words)) {
             panic!("{words}: {}", failure.table());
