@@ -15,10 +15,12 @@ pub mod ip_addr;
 mod ip_parameters;
 pub mod manager;
 pub mod meta_data;
+pub mod ocf;
 pub mod pseudo;
 pub mod runner;
 pub mod script;
 pub mod script_log;
+pub mod systemd;
 pub mod takeover;
 
 pub use agent::{
@@ -33,6 +35,7 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &ocf::OCF,
 ];
 
 /// Their names, in the same order.
