@@ -70,7 +70,8 @@ impl OcfResource {
     pub fn find(provider: &str, kind: &str, arguments: &[&str], ha_dir: &Path) -> Option<Self> {
         let path = ocf_directory().join(provider).join(kind);
         let file = is_executable_file(&path) && !is_this_binary(&path);
-        if !file && !(provider == "heartbeat" && is_built_in(kind)) {
+        let known = file || (provider == "heartbeat" && is_built_in(kind));
+        if !known {
             return None;
         }
         let pairs = arguments.iter().filter_map(|argument| argument.split_once('='));
