@@ -78,6 +78,13 @@ impl Environment {
         Self { directories, variables }
     }
 
+    /// With one more variable for everything that is run.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
     /// The program for a script's name. An administrator's own file always wins over a built-in of
     /// that name; a link to this binary is the built-in. `None` when there is neither.
     pub fn resolve(&self, name: &str) -> Option<Script> {
