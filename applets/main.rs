@@ -2,6 +2,7 @@
 
 mod addnode;
 mod agents;
+mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
@@ -31,6 +32,7 @@ use applet::Applet;
 /// help and completions come from it.
 const PROGRAMS: &[Applet] = &[
     addnode::APPLET,
+    apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
     delnode::APPLET,

@@ -78,12 +78,12 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         name: "directive without effect in this release",
-        spoil: |world, host| append(world, host, "use_apphbd yes"),
-        log: &["ERROR: Directive [use_apphbd] in /etc/ha.d//ha.cf is not supported by this release"],
+        spoil: |world, host| append(world, host, "stonith null /etc/x"),
+        log: &["ERROR: Directive [stonith] in /etc/ha.d//ha.cf is not supported by this release"],
         say: &[
-            "/etc/ha.d/ha.cf:12:1: error: `use_apphbd` is not supported",
-            " 12 | use_apphbd yes",
-            "| ^^^^^^^^^^",
+            "/etc/ha.d/ha.cf:12:1: error: `stonith` is not supported",
+            " 12 | stonith null /etc/x",
+            "| ^^^^^^^",
         ],
     },
     Refusal {

@@ -174,7 +174,7 @@ pub enum Output {
         job: JobId,
         /// What to do.
         work: Job,
-        /// The node whose death or request caused it, for the scripts' log lines.
+        /// The node whose death or request caused it, for the scripts and their log lines.
         cause: Option<NodeName>,
     },
     /// Run the administrator's `rc.d` script of that name, if there is one (resources spec 5.1).

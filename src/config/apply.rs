@@ -511,8 +511,9 @@ pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), F
     Ok(())
 }
 
-pub(super) fn use_apphbd(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    boolean(word).map(drop)
+pub(super) fn use_apphbd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    reader.draft.settings.use_apphbd = boolean(word)?;
+    Ok(())
 }
 
 pub(super) fn stonith(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {

@@ -149,7 +149,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
-    row("use_apphbd", List, None, false, NotYet, apply::use_apphbd, "be watched by apphbd"),
+    row("use_apphbd", List, None, false, Supported, apply::use_apphbd, "be watched by apphbd"),
     row("respawn", Line, None, false, Supported, clients::respawn, "program to run beside the daemon"),
     row("failfast", Line, None, false, Supported, clients::failfast, "the same; reboot when it dies"),
     row("apiauth", Line, None, false, Supported, clients::apiauth, "who may use the client API"),

@@ -9,6 +9,7 @@
 //! Every step gives two kinds of output: the lines the original logs (word for word, in its order),
 //! and diagnostics that cite the place and say what was expected.
 
+pub mod apphbd_cf;
 mod apply;
 pub mod authkeys;
 pub mod check;

@@ -189,26 +189,30 @@ fn hook_variables(message: &Message) -> Vec<(String, String)> {
 fn done_already(kind: &str, message: &Message) -> Vec<(String, String)> {
     let ping = message.text("info").is_some_and(|info| info.contains("ping"));
     let mut variables = Vec::new();
-    if kind == "hb_takeover" || (kind == "status" && message.text("st") == Some("dead") && !ping) {
+    let request = matches!(kind, "hb_takeover" | "ip-request" | "ip-request-resp");
+    if request || (kind == "status" && message.text("st") == Some("dead") && !ping) {
         variables.push((DONE_VARIABLE.to_owned(), "yes".to_owned()));
     }
-    if kind == "hb_takeover" {
+    if request {
         variables.push(("HA_FIFO".to_owned(), "/dev/null".to_owned()));
     }
     variables
 }
 
-/// What scripts of a takeover find of the message that caused it (resources spec 5.6).
-fn cause_variables(cause: &NodeName) -> [(&'static str, String); 6] {
-    [
-        ("HA_t", "status".to_owned()),
-        ("HA_seq", "1".to_owned()),
+/// What scripts find of the message that caused a job: a takeover by death, a release by request
+/// (resources spec 5.6, 2.10).
+fn cause_variables(work: Job, cause: &NodeName) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
         ("HA_ts", format!("{:x}", unix_time_s())),
         ("HA_src", cause.to_string()),
-        ("HA_st", "dead".to_owned()),
         // Nothing is taken over before this node is active.
         ("HA_OSTATUS", "active".to_owned()),
-    ]
+    ];
+    variables.extend(match work {
+        Job::Release(_) => vec![("HA_t", "ip-request".to_owned())],
+        _ => vec![("HA_t", "status".to_owned()), ("HA_seq", "1".to_owned()), ("HA_st", "dead".to_owned())],
+    });
+    variables
 }
 
 async fn run_job(
@@ -228,7 +232,7 @@ async fn run_job(
         tries += 1;
         let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
         command.args(cause.map(NodeName::as_str)).stdout(Stdio::piped());
-        command.envs(cause.map(cause_variables).into_iter().flatten());
+        command.envs(cause.map(|node| cause_variables(work, node)).into_iter().flatten());
         if let Ok(mut child) = command.spawn() {
             if let Some(outcome) = follow(&mut child, sender).await {
                 // The word is said; the process itself is reaped when it ends.

@@ -1,6 +1,8 @@
 //! The daemon: start order, the loop that turns outputs into effects.
 
 pub mod alarm;
+mod apphb_client;
+pub mod apphbd;
 pub mod children;
 mod clients;
 pub mod command_line;
@@ -23,5 +25,6 @@ pub mod reload;
 pub mod respawn;
 pub mod script_files;
 pub mod start;
+pub mod test_options;
 pub mod upgrade;
 pub mod watchdog;

@@ -16,7 +16,7 @@ use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
 use super::runner::{MemberState, Runner};
-use super::script::current_host;
+use super::script::{current_host, is_executable_file};
 use super::script_log::ScriptLog;
 
 /// Pause before the set of a group that failed to start is given to the other node.
@@ -93,6 +93,7 @@ struct GroupResult {
 /// The groups of haresources and what runs them.
 pub(super) struct Manager {
     runner: Runner,
+    directory: PathBuf,
     host: String,
     groups: Result<Vec<Group>, ReadError>,
 }
@@ -130,7 +131,7 @@ impl Manager {
                 let file = directory.join(FILE_NAME);
                 log.line(&format!("ERROR: Cannot read {}: {error}", file.display()));
             });
-        Self { runner: Runner::from_environment(log, for_daemon), host: current_host(), groups }
+        Self { runner: Runner::from_environment(log, for_daemon), directory, host: current_host(), groups }
     }
 
     fn groups(&self) -> impl Iterator<Item = &Group> {
@@ -139,7 +140,7 @@ impl Manager {
 
     /// Processes every group of the set in file order and ends with the outcome line. Exit code 0
     /// when that line was printed. `gone` is a node that died or left: its groups are taken over, with
-    /// the lines of the original's `mach_down` in the log.
+    /// the lines of the original's `mach_down` in the log; for a release, the node that asks for them.
     fn job(&self, work: Work, set: ResourceSet, gone: Option<&str>) -> u8 {
         if self.groups.is_err() {
             return 1;
@@ -150,7 +151,11 @@ impl Manager {
             if !set.contains(group_set) {
                 continue;
             }
-            if gone.is_some_and(|node| self.node_matches(group, node)) {
+            let asked_for = gone.is_some() && work == Work::Release;
+            if asked_for && self.runner.is_active(group.key()) {
+                self.local_giveip(group.key());
+            }
+            if !asked_for && gone.is_some_and(|node| self.node_matches(group, node)) {
                 mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
             }
             let result = self.job_group(work, group);
@@ -161,7 +166,7 @@ impl Manager {
                 stop_failed = stop_failed.union(group_set);
             }
         }
-        if let Some(node) = gone {
+        if let Some(node) = gone.filter(|_| work != Work::Release) {
             let log = mach_down_log();
             if std::env::var("HA_NICEFAILBACK").is_ok_and(|value| value == "yes") {
                 log.line(&format!("info: {MACH_DOWN}: nice_failback: foreign resources acquired"));
@@ -169,6 +174,17 @@ impl Manager {
             log.line(&format!("info: mach_down takeover complete for node {node}."));
         }
         u8::from(!progress(&format!("outcome start-failed={start_failed} stop-failed={stop_failed}")))
+    }
+
+    /// The administrator's script that runs before a group is given to the node that asked for it
+    /// (resources spec 2.10). Whatever becomes of it, the group is given.
+    fn local_giveip(&self, key: &str) {
+        let script = self.directory.join("rc.d/local_giveip");
+        if is_executable_file(&script) {
+            if let Err(error) = self.runner.run_hook(&script, "ip-request", key) {
+                self.runner.log().line(&format!("ERROR: Cannot run {}: {error}", script.display()));
+            }
+        }
     }
 
     fn job_group(&self, work: Work, group: &Group) -> GroupResult {

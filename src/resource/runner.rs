@@ -78,6 +78,16 @@ impl Runner {
         &self.log
     }
 
+    /// Runs an administrator's script for the group of that key and waits for it; its only argument is
+    /// the type of the message that it is for. The value is its exit code.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn run_hook(&self, script: &Path, kind: &str, key: &str) -> io::Result<u8> {
+        let environment = self.environment.with([("HA_ipaddr".to_owned(), key.to_owned())]);
+        environment.run(script, &[], kind, self.log.debug_file())
+    }
+
     /// The resource is active here, by the original's status rule.
     pub fn is_active(&self, word: &str) -> bool {
         let resource = Resource::new(word);
