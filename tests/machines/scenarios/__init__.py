@@ -1,7 +1,8 @@
 """THE TABLE of scenarios, in the order they are played."""
 
-from . import serial_lines
+from . import only_program, serial_lines
 
 SCENARIOS = [
     *serial_lines.SCENARIOS,
+    *only_program.SCENARIOS,
 ]
