@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::config::haresources::{Group, Resource};
 
-use super::heartbeat_class;
-use super::script::{Environment, Program, Script};
+use super::heartbeat_class::{self, Report};
+use super::script::{says_running, Environment, Program, Script};
 use super::script_log::ScriptLog;
-use super::{Agent, Context};
+use super::{Agent, Call, Context, WrongArguments};
 
 /// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
 const STOP_RETRIES: i64 = 10;
@@ -83,9 +83,9 @@ impl Runner {
         let resource = Resource::new(word);
         let Some(script) = self.locate(&resource) else { return false };
         match script.program {
-            Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &arguments_of(&resource), "status").is_some_and(|code| code == 0)
-            }
+            Program::BuiltIn(agent) => self
+                .run_built_in(agent, &arguments_of(&resource), "status")
+                .is_some_and(|report| says_running(report.line.as_bytes())),
             Program::File => match self.environment.is_active(&script.path, &arguments_of(&resource)) {
                 Ok(active) => active,
                 Err(error) => {
@@ -162,7 +162,7 @@ impl Runner {
             return None;
         };
         let announce = agent.announce?;
-        let (_, context) = self.context(agent, &arguments_of(&resource))?;
+        let context = self.context(agent, &arguments_of(&resource))?;
         Some(announce(&context))
     }
 
@@ -193,7 +193,7 @@ impl Runner {
         self.log.line(&format!("info: Running {path} {words} {operation}"));
         let code = match script.program {
             Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &arguments_of(&resource), operation).unwrap_or(1)
+                self.run_built_in(agent, &arguments_of(&resource), operation).map_or(1, |report| report.code)
             }
             Program::File => {
                 let output = self.log.debug_file();
@@ -221,20 +221,20 @@ impl Runner {
     }
 
     /// In this process; `None` when the arguments are wrong.
-    fn run_built_in(&self, agent: &'static Agent, arguments: &[&str], operation: &str) -> Option<u8> {
-        let (instance, context) = self.context(agent, arguments)?;
-        Some(heartbeat_class::operate(agent, &instance, &context, operation).code)
+    fn run_built_in(&self, agent: &'static Agent, arguments: &[&str], operation: &str) -> Option<Report> {
+        Some(heartbeat_class::operate(&self.context(agent, arguments)?, operation))
     }
 
-    fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<(String, Context)> {
+    fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<Context> {
         match (agent.from_arguments)(arguments) {
-            Some((instance, parameters)) => {
+            Ok(Call { instance, parameters }) => {
                 let log = self.log.tagged(agent.name, &instance);
-                Some((instance, Context { parameters, log, print: false }))
+                Some(Context { agent, instance, parameters, log, print: false })
             }
-            None => {
-                let (name, words) = (agent.name, agent.usage_words);
-                self.log.line(&format!("ERROR: {name} takes other arguments than {arguments:?}: {words}"));
+            Err(WrongArguments { said }) => {
+                let (name, usage) = (agent.name, agent.usage_text(agent.name));
+                let text = format!("ERROR: {name} takes other arguments than {arguments:?}: {said} {usage}");
+                self.log.line(&text.split_whitespace().collect::<Vec<_>>().join(" "));
                 None
             }
         }
