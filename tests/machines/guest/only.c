@@ -21,6 +21,7 @@
 #define PROGRAM "/ha"
 #define WORDS_MAX 32
 #define ADDRESSES_MAX 4096
+#define MODULE_MAX (8 << 20)
 
 static void must(int failed, const char *what)
 {
@@ -40,8 +41,13 @@ static void load_modules(void)
         char *parameters = strchr(line, ' ');
         if (parameters)
             *parameters++ = 0;
+        /* The older call: finit_module came with Linux 3.8. */
+        static char module[MODULE_MAX];
         int file = open(line, O_RDONLY | O_CLOEXEC);
-        must(file < 0 || syscall(SYS_finit_module, file, parameters ? parameters : "", 0), line);
+        long bytes = 0, more = 0;
+        while (file >= 0 && (more = read(file, module + bytes, sizeof module - bytes)) > 0)
+            bytes += more;
+        must(file < 0 || syscall(SYS_init_module, module, bytes, parameters ? parameters : ""), line);
         if (file >= 0)
             close(file);
     }

@@ -4,7 +4,8 @@ import re
 
 from cluster import SERVICE, configuration
 from scenario import Scenario
-from supplies import C_COMPILER
+from supplies import C_COMPILER, Missing
+from world import NotPossible
 
 ADDRESSES = {"alpha": "10.9.0.1", "beta": "10.9.0.2"}
 
@@ -70,7 +71,20 @@ def answers(machine, command: str, pattern: str) -> bool:
     return re.search(rf"^({pattern})\r?$", ended, re.M) is not None
 
 
+def play_oldest(world):
+    """The same on the oldest of Debian's kernels that apt reaches."""
+    try:
+        out_of_reach = world.supplies.use_oldest_kernel()
+    except Missing as missing:
+        raise NotPossible(str(missing)) from None
+    world.note(f"kernel {world.supplies.kernel_release}"
+               + (f"; out of apt's reach here: {', '.join(out_of_reach)}" if out_of_reach else ""))
+    play(world)
+
+
 SCENARIOS = [
     Scenario("only-program", "The static binary is the only program of two machines, and an address fails over",
              play, (C_COMPILER,)),
+    Scenario("oldest-kernel", "The same on the oldest kernel of Debian's that apt reaches", play_oldest,
+             (C_COMPILER,)),
 ]
