@@ -9,13 +9,16 @@
 
 pub mod agent;
 pub mod command;
+pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
 mod ip_parameters;
+pub mod lvm;
 pub mod manager;
 pub mod meta_data;
 pub mod pseudo;
+pub mod raid1;
 pub mod runner;
 pub mod script;
 pub mod script_log;
@@ -33,6 +36,9 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &filesystem::FILESYSTEM,
+    &lvm::LVM,
+    &raid1::RAID1,
 ];
 
 /// Their names, in the same order.

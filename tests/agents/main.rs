@@ -3,6 +3,8 @@
 mod addresses;
 #[allow(dead_code)]
 mod beside;
+mod filesystem;
 mod inside;
 #[path = "../support/skip.rs"]
 mod skip;
+mod volumes;
