@@ -9,14 +9,17 @@
 
 pub mod agent;
 pub mod command;
+pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
 mod ip_parameters;
+pub mod lvm;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
 pub mod pseudo;
+pub mod raid1;
 pub mod runner;
 pub mod script;
 pub mod script_log;
@@ -36,6 +39,9 @@ pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
     &ocf::OCF,
+    &filesystem::FILESYSTEM,
+    &lvm::LVM,
+    &raid1::RAID1,
 ];
 
 /// Their names, in the same order.

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod block;
+pub mod bounded;
 pub mod fifo;
 pub mod fork;
 pub mod getopt;
