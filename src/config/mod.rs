@@ -24,7 +24,7 @@ mod ping;
 pub mod settings;
 pub mod source;
 mod validate;
-mod value;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 

@@ -77,9 +77,14 @@ pub fn operate(agent: &Agent, instance: &str, context: &Context, operation: &str
         _ => (Action::Monitor, true),
     };
     let code = (agent.run)(context, action).number();
+    Report { code, line: log_result(agent, instance, context, code, asks) }
+}
+
+/// Logs the result line of an exit code, and returns it. `asks` is for status and monitor.
+pub(super) fn log_result(agent: &Agent, instance: &str, context: &Context, code: u8, asks: bool) -> String {
     let line = result_line(code, asks);
     context.log.tagged(&format!("{AGENT_DIRECTORY}{}", agent.name), instance).line(&line);
-    Report { code, line }
+    line
 }
 
 /// The result line of an exit code. `asks` is for status and monitor.

@@ -7,20 +7,25 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::diagnostic::Severity;
 use crate::config::haresources::{self, Group, FILE_NAME};
 use crate::config::source::{read_file, ReadError};
+use crate::config::value;
 use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
+use super::ip_run::{start_together, StartedAddress};
 use super::runner::{MemberState, Runner};
 use super::script::current_host;
 use super::script_log::ScriptLog;
 
 /// Pause before the set of a group that failed to start is given to the other node.
 const STANDBY_DELAY: Duration = Duration::from_secs(30);
+/// Groups that are worked on at a time with `parallel_groups on`.
+const GROUPS_AT_ONCE: usize = 16;
 /// Internal word of the process that waits for that.
 const DELAYED_STANDBY: &str = "delayed-standby";
 /// The original's script for a takeover, as its log lines name it.
@@ -145,15 +150,9 @@ impl Manager {
             return 1;
         }
         let (mut start_failed, mut stop_failed) = (ResourceSet::NONE, ResourceSet::NONE);
-        for group in self.groups() {
+        let groups: Vec<&Group> = self.groups().filter(|group| set.contains(self.set_of(group))).collect();
+        for (group, result) in self.job_groups(work, &groups, gone) {
             let group_set = self.set_of(group);
-            if !set.contains(group_set) {
-                continue;
-            }
-            if gone.is_some_and(|node| self.node_matches(group, node)) {
-                mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
-            }
-            let result = self.job_group(work, group);
             if result.start_failed {
                 start_failed = start_failed.union(group_set);
             }
@@ -171,7 +170,62 @@ impl Manager {
         u8::from(!progress(&format!("outcome start-failed={start_failed} stop-failed={stop_failed}")))
     }
 
-    fn job_group(&self, work: Work, group: &Group) -> GroupResult {
+    /// Processes groups: those of built-in addresses alone first and at once, the others in file order or,
+    /// with `parallel_groups on`, several at a time.
+    fn job_groups<'g>(
+        &self,
+        work: Work,
+        groups: &[&'g Group],
+        gone: Option<&str>,
+    ) -> Vec<(&'g Group, GroupResult)> {
+        let (mut of_addresses, mut runs, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for group in groups {
+            match self.runner.addresses_of(group) {
+                Some(run) => {
+                    of_addresses.push(*group);
+                    runs.push(run);
+                }
+                None => others.push(*group),
+            }
+        }
+        let begun = match work {
+            Work::Acquire => start_together(&runs),
+            _ => runs.iter().map(|_| Vec::new()).collect(),
+        };
+        let each = of_addresses.into_iter().zip(begun);
+        let mut results: Vec<_> =
+            each.map(|(group, begun)| (group, self.job_group(work, group, begun, gone))).collect();
+        let at_once = if is_parallel() { GROUPS_AT_ONCE } else { 1 };
+        let next = Mutex::new(others.into_iter());
+        let done = Mutex::new(Vec::new());
+        let work_off = || {
+            let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some(group) = take() {
+                let result = self.job_group(work, group, Vec::new(), gone);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((group, result));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..at_once {
+                // Without a thread the others do its share.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, work_off);
+            }
+            work_off();
+        });
+        results.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
+        results
+    }
+
+    fn job_group(
+        &self,
+        work: Work,
+        group: &Group,
+        begun: Vec<StartedAddress<'_>>,
+        gone: Option<&str>,
+    ) -> GroupResult {
+        if gone.is_some_and(|node| self.node_matches(group, node)) {
+            mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
+        }
         let name = escape(group.key());
         progress(&format!("group {name} begin"));
         let mut observer = |index: usize, word: &str, state: MemberState| {
@@ -185,7 +239,7 @@ impl Manager {
         let mut result = GroupResult::default();
         match work {
             Work::Acquire => {
-                if let Err(failure) = self.runner.take_group(group, &mut observer) {
+                if let Err(failure) = self.runner.take_group(group, begun, &mut observer) {
                     result = GroupResult { start_failed: true, stop_failed: failure.stop_failed };
                 }
             }
@@ -247,7 +301,7 @@ impl Manager {
             Ok(None) => return 0,
             Err(code) => return code,
         };
-        match self.runner.take_group(group, &mut |_, _, _| ()) {
+        match self.runner.take_group(group, Vec::new(), &mut |_, _, _| ()) {
             Ok(()) => 0,
             Err(failure) => {
                 self.request_standby(self.set_of(group));
@@ -356,6 +410,11 @@ impl Manager {
             self.runner.log().line(&format!("ERROR: Cannot request standby of {set}: {error}"));
         }
     }
+}
+
+/// `parallel_groups on` in ha.cf, as the daemon tells its children.
+fn is_parallel() -> bool {
+    std::env::var("HA_parallel_groups").is_ok_and(|value| value::boolean(&value) == Some(true))
 }
 
 /// The takeover logs under the name of the script that does it in the original.

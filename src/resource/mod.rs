@@ -10,7 +10,10 @@
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
+mod ip_batch;
+mod ip_loopback;
 mod ip_parameters;
+mod ip_run;
 pub mod manager;
 pub mod meta_data;
 pub mod runner;
@@ -57,9 +60,15 @@ pub struct Agent {
     /// Tells the network where the resource is, if it is active here; the value says whether it
     /// is. `None` for agents without an address.
     pub announce: Option<fn(&Context) -> bool>,
+    /// Checks the parameters of an address, which may then be started and stopped together with others.
+    /// The error is what the action exits with; it is logged. `None` for what is no address.
+    pub(crate) address: Option<AddressOf>,
     /// `monitor` of the heartbeat class, where it is not simply the agent's.
     pub class_monitor: Option<fn(&Context) -> u8>,
 }
+
+/// See [`Agent::address`].
+pub(crate) type AddressOf = for<'a> fn(&'a Context, Action) -> Result<ip_addr::IpAddr<'a>, ExitCode>;
 
 /// One parameter, as the meta-data show it.
 #[derive(Debug)]
