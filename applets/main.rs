@@ -1,6 +1,7 @@
 //! The `ha` binary: dispatch to applets by `argv[0]`, else by the first argument.
 
 mod addnode;
+mod agents;
 mod applet;
 mod check;
 mod cl_status;
@@ -10,7 +11,6 @@ mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
-mod ip_addr;
 mod ipfail;
 mod mach_down;
 mod multicall;
@@ -27,8 +27,9 @@ mod takeover;
 
 use applet::Applet;
 
-/// THE TABLE of applets. Dispatch, `--list`, `--install`, help and completions come from it.
-const APPLETS: &[Applet] = &[
+/// THE TABLE of applets, to which the library's resource agents come. Dispatch, `--list`, `--install`,
+/// help and completions come from it.
+const PROGRAMS: &[Applet] = &[
     addnode::APPLET,
     check::APPLET,
     cl_status::APPLET,
@@ -38,7 +39,6 @@ const APPLETS: &[Applet] = &[
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
-    ip_addr::APPLET,
     ipfail::APPLET,
     mach_down::APPLET,
     pingd::APPLET,
@@ -52,6 +52,21 @@ const APPLETS: &[Applet] = &[
     status::APPLET,
     takeover::APPLET,
 ];
+
+/// The table and the agents.
+const APPLETS: &[Applet] = &{
+    let mut all = [PROGRAMS[0]; PROGRAMS.len() + agents::APPLETS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        let past = index.checked_sub(PROGRAMS.len());
+        all[index] = match past {
+            None => PROGRAMS[index],
+            Some(agent) => agents::APPLETS[agent],
+        };
+        index += 1;
+    }
+    all
+};
 
 fn main() {
     // What an old configuration asks for by a path that is gone runs from here.

@@ -248,6 +248,7 @@ impl Cluster {
         if self.settings.manage_resources && self.liveness.communication_up {
             self.decide_first_acquisition();
             self.ask_returned_peer();
+            self.follow_late_consent();
             self.resolve_conflicts();
             self.adopt_orphans();
             self.hand_over_failed();

@@ -33,20 +33,20 @@ pub const IPADDR: Agent = Agent {
     name: "IPaddr",
     summary: "An address that moves between nodes",
     description: DESCRIPTION,
-    usage_words: "<ip-address>",
-    usage_code: 1,
+    usage: "usage: $0 <ip-address> $ACTIONS",
     parameters: PARAMETERS,
     from_arguments: |arguments| from_arguments("IPaddr", "0", arguments),
     run,
     announce: Some(announce_again),
     address: Some(|context, action| IpAddr::from_context(context, action)),
     class_monitor: Some(ping_it),
+    ..Agent::BASE
 };
 
 /// The same; with the positional form it takes a conflicting loopback address away (LVS).
 pub const IPADDR2: Agent = Agent {
     name: "IPaddr2",
-    usage_words: "ip-address[/netmaskbits[/interface[:label][/broadcast]]]",
+    usage: "usage: $0 ip-address[/netmaskbits[/interface[:label][/broadcast]]] $ACTIONS",
     usage_code: 0,
     from_arguments: |arguments| from_arguments("IPaddr2", "1", arguments),
     class_monitor: None,
@@ -553,9 +553,8 @@ mod tests {
     #[test]
     fn hostile_arguments_do_no_harm() {
         for argument in ["", "/", "////", "1.2.3.4/", ":", "1.2.3.4/24/:", "é/é/é/é", "a/b/c/d/e/f/g"] {
-            let (_, parameters) = from_arguments("IPaddr", "0", &[argument]).unwrap();
-            let log = super::super::script_log::ScriptLog::from_environment("x", "y");
-            let context = Context { parameters, log, print: false };
+            let call = from_arguments("IPaddr", "0", &[argument]).unwrap();
+            let context = Context { print: false, ..Context::new(&IPADDR, call) };
             let code = run(&context, Action::Monitor);
             assert!(matches!(code, ExitCode::NotRunning | ExitCode::NotConfigured), "{argument}");
         }

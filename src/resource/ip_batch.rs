@@ -16,22 +16,7 @@ use crate::net::netlink::{secondaries_of, Address, Change, Link, NetlinkError};
 use crate::net::snapshot::Snapshot;
 
 use super::ip_addr::{IpAddr, Plan};
-use super::{Action, Agent, Context};
-
-/// An address of a group.
-#[derive(Clone, Copy)]
-pub(super) struct Member<'a> {
-    /// Its agent, one that has [`Agent::address`].
-    pub(super) agent: &'static Agent,
-    /// What the agent works with.
-    pub(super) context: &'a Context,
-}
-
-impl<'a> Member<'a> {
-    fn address(self, action: Action) -> Option<IpAddr<'a>> {
-        (self.agent.address?)(self.context, action).ok()
-    }
-}
+use super::{Action, Context};
 
 /// What became of one member of a start.
 pub(super) enum Started<'a> {
@@ -89,7 +74,7 @@ impl Old<'_> {
 ///
 /// # Errors
 /// The kernel cannot be asked or did not answer; what it did is found by whoever tries again.
-pub(super) fn start<'a>(groups: &[Vec<Member<'a>>]) -> Result<Vec<Vec<Started<'a>>>, NetlinkError> {
+pub(super) fn start<'a>(groups: &[Vec<&'a Context>]) -> Result<Vec<Vec<Started<'a>>>, NetlinkError> {
     let mut snapshot = Snapshot::open()?;
     let mut started: Vec<Vec<Started<'a>>> =
         groups.iter().map(|group| plan_group(group, &mut snapshot)).collect();
@@ -123,13 +108,13 @@ pub(super) fn start<'a>(groups: &[Vec<Member<'a>>]) -> Result<Vec<Vec<Started<'a
 ///
 /// # Errors
 /// As [`start`].
-pub(super) fn stop<'a>(members: &[Member<'a>]) -> Result<Vec<Stopped<'a>>, NetlinkError> {
+pub(super) fn stop<'a>(members: &[&'a Context]) -> Result<Vec<Stopped<'a>>, NetlinkError> {
     let mut snapshot = Snapshot::open()?;
     let mut stopped: Vec<Stopped<'a>> = Vec::with_capacity(members.len());
     // Each member's entries, to be deleted.
     let mut entries: Vec<Vec<Address>> = Vec::with_capacity(members.len());
     for member in members {
-        let (found, member) = look_for_stop(*member, &mut snapshot);
+        let (found, member) = look_for_stop(member, &mut snapshot);
         entries.push(found);
         stopped.push(member);
     }
@@ -166,23 +151,22 @@ pub(super) fn stop<'a>(members: &[Member<'a>]) -> Result<Vec<Stopped<'a>>, Netli
 }
 
 /// Whether one of the addresses is here.
-pub(super) fn any_active(members: &[Member<'_>]) -> bool {
+pub(super) fn any_active(members: &[&Context]) -> bool {
     let Ok(mut snapshot) = Snapshot::open() else { return false };
-    members.iter().any(|member| is_active(*member, &mut snapshot))
+    members.iter().any(|member| is_active(member, &mut snapshot))
 }
 
-fn is_active(member: Member<'_>, snapshot: &mut Snapshot) -> bool {
-    member
-        .address(Action::Monitor)
-        .is_some_and(|agent| agent.served(snapshot).is_ok_and(|served| !served.is_empty()))
+fn is_active(context: &Context, snapshot: &mut Snapshot) -> bool {
+    let agent = context.log.quietly(|| address(context, Action::Monitor));
+    agent.is_some_and(|agent| agent.served(snapshot).is_ok_and(|served| !served.is_empty()))
 }
 
 /// Plans until the first that is unusual.
-fn plan_group<'a>(group: &[Member<'a>], snapshot: &mut Snapshot) -> Vec<Started<'a>> {
+fn plan_group<'a>(group: &[&'a Context], snapshot: &mut Snapshot) -> Vec<Started<'a>> {
     let mut plans = Vec::with_capacity(group.len());
     for member in group {
-        let log = &member.context.log;
-        let planned = log.quietly(|| plan_member(*member, snapshot)).unwrap_or(Started::Alone);
+        let log = &member.log;
+        let planned = log.quietly(|| plan_member(member, snapshot)).unwrap_or(Started::Alone);
         let alone = matches!(planned, Started::Alone);
         plans.push(planned);
         if alone {
@@ -193,8 +177,8 @@ fn plan_group<'a>(group: &[Member<'a>], snapshot: &mut Snapshot) -> Vec<Started<
 }
 
 /// `None` when it is unusual. What is wrong is not logged here: it will be tried again by itself.
-fn plan_member<'a>(member: Member<'a>, snapshot: &mut Snapshot) -> Option<Started<'a>> {
-    let agent = member.address(Action::Start)?;
+fn plan_member<'a>(context: &'a Context, snapshot: &mut Snapshot) -> Option<Started<'a>> {
+    let agent = address(context, Action::Start)?;
     if agent.asks_first() {
         return None;
     }
@@ -209,9 +193,9 @@ fn plan_member<'a>(member: Member<'a>, snapshot: &mut Snapshot) -> Option<Starte
     Some(Started::Now(Box::new(New { agent, plan, sent: None })))
 }
 
-fn look_for_stop<'a>(member: Member<'a>, snapshot: &mut Snapshot) -> (Vec<Address>, Stopped<'a>) {
+fn look_for_stop<'a>(context: &'a Context, snapshot: &mut Snapshot) -> (Vec<Address>, Stopped<'a>) {
     let alone = (Vec::new(), Stopped::Alone);
-    let Some(agent) = member.context.log.quietly(|| member.address(Action::Stop)) else { return alone };
+    let Some(agent) = context.log.quietly(|| address(context, Action::Stop)) else { return alone };
     if agent.has_loopback_note() || agent.flushes_routes() {
         return alone;
     }
@@ -219,6 +203,10 @@ fn look_for_stop<'a>(member: Member<'a>, snapshot: &mut Snapshot) -> (Vec<Addres
     let killed = agent.stop_announcing();
     let was_here = !served.is_empty();
     (served, Stopped::Done(Box::new(Old { agent, killed, was_here, lost: Vec::new() })))
+}
+
+fn address(context: &Context, action: Action) -> Option<IpAddr<'_>> {
+    (context.agent.address?)(context, action).ok()
 }
 
 /// Takes the results of a group's changes; the index of the first member that was refused, else their

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{Parameter, Parameters};
+use super::{Call, Parameter, Parameters, WrongArguments};
 
 /// Parameters of IPaddr and IPaddr2.
 pub(super) const PARAMETERS: &[Parameter] = &[
@@ -153,7 +153,7 @@ const fn parameter(
     // Only the address itself must be given; no other name has this length and start.
     let bytes = name.as_bytes();
     let required = bytes.len() == 2 && bytes[0] == b'i' && bytes[1] == b'p';
-    Parameter { name, required, kind, default, summary, description }
+    Parameter { name, required, unique: required, kind, default, summary, description }
 }
 
 /// `ip[/bits[/nic[:label][/broadcast]]]` or `ip/bits/broadcast` (agents spec 2.3).
@@ -161,8 +161,8 @@ pub(super) fn from_arguments(
     name: &str,
     lvs_support: &str,
     arguments: &[&str],
-) -> Option<(String, Parameters)> {
-    let [argument] = arguments else { return None };
+) -> Result<Call, WrongArguments> {
+    let [argument] = arguments else { return Err(WrongArguments::silent()) };
     let mut parameters = Parameters::default();
     parameters.set("lvs_support", lvs_support);
     let (ip, rest) = argument.split_once('/').unwrap_or((argument, ""));
@@ -176,7 +176,7 @@ pub(super) fn from_arguments(
         parameters.set("nic", third);
         parameters.set("broadcast", fields.next().filter(|_| !third.is_empty()).unwrap_or(""));
     }
-    Some((format!("{name}_{ip}"), parameters))
+    Ok(Call { instance: format!("{name}_{ip}"), parameters })
 }
 
 /// Parameters that ask for what is not there.
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     fn parsed(argument: &str) -> Vec<(String, String)> {
-        let (_, parameters) = from_arguments("IPaddr", "0", &[argument]).unwrap();
+        let Call { parameters, .. } = from_arguments("IPaddr", "0", &[argument]).unwrap();
         let names = ["ip", "cidr_netmask", "nic", "broadcast"];
         names
             .into_iter()
@@ -303,8 +303,8 @@ mod tests {
         );
         assert_eq!(parsed("1.2.3.4//eth0"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "eth0")]));
         assert_eq!(parsed("1.2.3.4/24//"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "24")]));
-        assert_eq!(from_arguments("IPaddr", "0", &["a", "b"]), None);
-        assert_eq!(from_arguments("IPaddr2", "1", &["1.2.3.4/8"]).unwrap().0, "IPaddr2_1.2.3.4");
+        assert_eq!(from_arguments("IPaddr", "0", &["a", "b"]), Err(WrongArguments::silent()));
+        assert_eq!(from_arguments("IPaddr2", "1", &["1.2.3.4/8"]).unwrap().instance, "IPaddr2_1.2.3.4");
     }
 
     #[test]

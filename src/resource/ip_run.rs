@@ -2,15 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::ip_batch::{self, Member, Started, Stopped};
-use super::{heartbeat_class, Agent, Context};
+use super::ip_batch::{self, Started, Stopped};
+use super::{heartbeat_class, Context};
 
 /// A built-in address of a group.
 #[derive(Debug)]
 pub(super) struct Address {
-    /// One that has [`Agent::address`].
-    pub(super) agent: &'static Agent,
-    pub(super) instance: String,
     /// Where its script would be, for the log.
     pub(super) path: PathBuf,
     /// Its arguments, for the log.
@@ -37,7 +34,7 @@ pub(super) struct StoppedAddress<'a> {
 impl Address {
     /// The line of the wrapper; `asks` is for status.
     pub(super) fn log_result(&self, code: u8, asks: bool) {
-        heartbeat_class::log_result(self.agent, &self.instance, &self.context, code, asks);
+        heartbeat_class::log_result(&self.context, code, asks);
     }
 }
 
@@ -67,15 +64,15 @@ impl Run {
         self.0.iter().zip(stopped).map(|(address, stopped)| StoppedAddress { address, stopped }).collect()
     }
 
-    fn members(&self) -> Vec<Member<'_>> {
-        self.0.iter().map(|address| Member { agent: address.agent, context: &address.context }).collect()
+    fn members(&self) -> Vec<&Context> {
+        self.0.iter().map(|address| &address.context).collect()
     }
 }
 
 /// Starts the addresses of several groups at once. One value for each group, for
 /// [`take_group`](super::runner::Runner::take_group).
 pub(super) fn start_together(groups: &[Run]) -> Vec<Vec<StartedAddress<'_>>> {
-    let members: Vec<Vec<Member<'_>>> = groups.iter().map(Run::members).collect();
+    let members: Vec<Vec<&Context>> = groups.iter().map(Run::members).collect();
     // What the kernel cannot be asked now is asked once more for each.
     let started = ip_batch::start(&members).unwrap_or_default().into_iter();
     let each = groups.iter().zip(started.chain(std::iter::repeat_with(Vec::new)));

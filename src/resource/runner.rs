@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::config::haresources::{Group, Resource};
 
-use super::heartbeat_class;
+use super::heartbeat_class::{self, Report};
 use super::ip_batch::{Started, Stopped};
 use super::ip_run::{Address, Run, StartedAddress, StoppedAddress};
-use super::script::{Environment, Program, Script};
+use super::script::{says_running, Environment, Program, Script};
 use super::script_log::ScriptLog;
-use super::{Agent, Context};
+use super::{Agent, Call, Context, WrongArguments};
 
 /// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
 const STOP_RETRIES: i64 = 10;
@@ -86,9 +86,9 @@ impl Runner {
         let resource = Resource::new(word);
         let Some(script) = self.locate(&resource) else { return false };
         match script.program {
-            Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &arguments_of(&resource), "status").is_some_and(|code| code == 0)
-            }
+            Program::BuiltIn(agent) => self
+                .run_built_in(agent, &arguments_of(&resource), "status")
+                .is_some_and(|report| says_running(report.line.as_bytes())),
             Program::File => match self.environment.is_active(&script.path, &arguments_of(&resource)) {
                 Ok(active) => active,
                 Err(error) => {
@@ -245,14 +245,14 @@ impl Runner {
             if agent.address.is_none() {
                 break;
             }
-            let Some((instance, parameters)) = (agent.from_arguments)(&arguments_of(resource)) else { break };
+            let Ok(Call { instance, parameters }) = (agent.from_arguments)(&arguments_of(resource)) else {
+                break;
+            };
             let log = self.log.tagged(agent.name, &instance);
             run.push(Address {
-                agent,
-                instance,
                 path: path.clone(),
                 words: resource.arguments.join(" "),
-                context: Context { parameters, log, print: false },
+                context: Context { agent, instance, parameters, log, print: false },
             });
         }
         run
@@ -270,7 +270,7 @@ impl Runner {
             return None;
         };
         let announce = agent.announce?;
-        let (_, context) = self.context(agent, &arguments_of(&resource))?;
+        let context = self.context(agent, &arguments_of(&resource))?;
         Some(announce(&context))
     }
 
@@ -301,7 +301,7 @@ impl Runner {
         self.log.line(&format!("info: Running {path} {words} {operation}"));
         let code = match script.program {
             Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &arguments_of(&resource), operation).unwrap_or(1)
+                self.run_built_in(agent, &arguments_of(&resource), operation).map_or(1, |report| report.code)
             }
             Program::File => {
                 let output = self.log.debug_file();
@@ -329,20 +329,20 @@ impl Runner {
     }
 
     /// In this process; `None` when the arguments are wrong.
-    fn run_built_in(&self, agent: &'static Agent, arguments: &[&str], operation: &str) -> Option<u8> {
-        let (instance, context) = self.context(agent, arguments)?;
-        Some(heartbeat_class::operate(agent, &instance, &context, operation).code)
+    fn run_built_in(&self, agent: &'static Agent, arguments: &[&str], operation: &str) -> Option<Report> {
+        Some(heartbeat_class::operate(&self.context(agent, arguments)?, operation))
     }
 
-    fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<(String, Context)> {
+    fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<Context> {
         match (agent.from_arguments)(arguments) {
-            Some((instance, parameters)) => {
+            Ok(Call { instance, parameters }) => {
                 let log = self.log.tagged(agent.name, &instance);
-                Some((instance, Context { parameters, log, print: false }))
+                Some(Context { agent, instance, parameters, log, print: false })
             }
-            None => {
-                let (name, words) = (agent.name, agent.usage_words);
-                self.log.line(&format!("ERROR: {name} takes other arguments than {arguments:?}: {words}"));
+            Err(WrongArguments { said }) => {
+                let (name, usage) = (agent.name, agent.usage_text(agent.name));
+                let text = format!("ERROR: {name} takes other arguments than {arguments:?}: {said} {usage}");
+                self.log.line(&text.split_whitespace().collect::<Vec<_>>().join(" "));
                 None
             }
         }

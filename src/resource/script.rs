@@ -5,13 +5,14 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
+use super::command::exit_code;
 use super::{agent, Agent};
 
 /// Where scripts give messages to the daemon, unless the environment says otherwise.
@@ -248,14 +249,6 @@ fn read_some(pipe: &mut PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => return Err(error),
         }
-    }
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => code as u8,
-        (None, Some(signal)) => 128_u8.saturating_add(signal as u8),
-        (None, None) => 1,
     }
 }
 

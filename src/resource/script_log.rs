@@ -82,6 +82,28 @@ impl ScriptLog {
         result
     }
 
+    /// A line of level INFO, as `ocf_log info` writes it.
+    pub fn info(&self, text: &str) {
+        self.line(&format!("INFO: {text}"));
+    }
+
+    /// A line of level WARNING.
+    pub fn warn(&self, text: &str) {
+        self.line(&format!("WARNING: {text}"));
+    }
+
+    /// A line of level ERROR.
+    pub fn error(&self, text: &str) {
+        self.line(&format!("ERROR: {text}"));
+    }
+
+    /// A line of level DEBUG, which comes only with `HA_debug` set and not 0.
+    pub fn debug(&self, text: &str) {
+        if std::env::var("HA_debug").is_ok_and(|value| !matches!(value.as_str(), "" | "0")) {
+            self.line(&format!("DEBUG: {text}"));
+        }
+    }
+
     /// Writes one line; the text begins with its level, as in `info: Running ...`.
     pub fn line(&self, text: &str) {
         if self.muted.load(Ordering::Relaxed) {

@@ -378,6 +378,55 @@ fn a_consent_that_came_too_late_does_not_bind_for_an_hour() {
     assert_eq!(play.ours.holding(), ResourceSet::ALL);
 }
 
+const GIVEN_LOCAL: [(&str, &str); 3] = [("t", "ask_resources"), ("rsc_hold", "local"), ("info", "done")];
+
+/// It agrees when we have given up asking: it would wait for the set for an hour.
+#[test]
+fn a_late_consent_of_the_peer_is_followed() {
+    let mut play = Play::settled();
+    play.command(Command::Standby(ResourceSet::LOCAL));
+    play.run_ms(11_000);
+    assert_eq!(play.resource_status(), "local", "{:#?}", play.log);
+    play.asks("local", "other");
+    play.run_ms(50);
+    assert_eq!(play.sent(&GIVEN_LOCAL), 1, "{:#?}", play.log);
+    assert!(play.released());
+    play.asks("local", "done");
+    play.reports("all", "1");
+    play.run_ms(1000);
+    assert_eq!(play.resource_status(), "none", "{:#?}", play.log);
+}
+
+/// It stood still when it was asked, is back, has declared us dead and agrees: bound by that it
+/// neither restarts itself nor gives what it is told to.
+#[test]
+fn a_peer_that_stood_still_and_then_agreed_is_not_left_waiting() {
+    let mut play = Play::settled();
+    play.command(Command::Standby(ResourceSet::LOCAL));
+    play.is_silent_for(1500);
+    assert_eq!(play.ours.holding(), ResourceSet::ALL, "{:#?}", play.log);
+    play.run_ms(100);
+    play.asks("local", "other");
+    play.reports("all", "1");
+    play.run_ms(3500);
+    assert!(!play.released(), "it may restart itself: {:#?}", play.log);
+    play.run_ms(1000);
+    assert_eq!(play.sent(&GIVEN_LOCAL), 1, "{:#?}", play.log);
+    play.asks("local", "done");
+    play.reports("all", "1");
+    play.run_ms(1000);
+    assert_eq!(play.sent(&[("t", "hb_takeover"), ("rsc_hold", "foreign")]), 1, "{:#?}", play.log);
+    play.asks("local", "me");
+    play.run_ms(50);
+    play.reports("local", "0");
+    play.asks("local", "done");
+    play.run_ms(100);
+    play.reports("local", "1");
+    play.run_ms(5000);
+    assert_eq!(play.ours.holding(), ResourceSet::FOREIGN, "{:#?}", play.log);
+    assert_eq!(play.resource_status(), "foreign");
+}
+
 /// Its last word of the dialogue is lost for good, but it says what it holds.
 #[test]
 fn a_set_that_the_peer_reports_was_taken() {

@@ -1,0 +1,8 @@
+//! Resource agents: ours against a real kernel, and ours beside Debian's.
+
+mod addresses;
+#[allow(dead_code)]
+mod beside;
+mod inside;
+#[path = "../support/skip.rs"]
+mod skip;
