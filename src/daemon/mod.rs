@@ -4,6 +4,7 @@ pub mod alarm;
 pub mod children;
 mod clients;
 pub mod command_line;
+mod conflicts;
 pub mod copies;
 pub mod driver;
 pub mod environment;

@@ -26,6 +26,7 @@ use crate::net::{ping, state};
 use crate::sys::print;
 
 use super::ip_parameters::{from_arguments, split_label, unsupported, AddressFlags, PARAMETERS};
+use super::ipv6_addr;
 use super::{Action, Agent, Context, ExitCode};
 
 /// The agent of an address alone in haresources.
@@ -89,8 +90,17 @@ pub(crate) struct IpAddr<'a> {
     pub(super) repeats: Repeats,
     in_background: bool,
     pub(super) loopback_file: PathBuf,
-    /// Only the address says whether it is here, whatever netmask and interface are given (IPv6addr).
-    pub(super) anywhere: bool,
+    /// Whose rules say where it goes and whether it is here.
+    rules: Rules,
+}
+
+/// What IPaddr2 and IPv6addr do in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// The routes say where it goes; netmask and interface, as far as given, say whether it is here.
+    IpAddr2,
+    /// The other addresses say where it goes; wherever it is, it is here.
+    IpV6Addr,
 }
 
 /// Where an address is to go, and what has to be done for it.
@@ -121,8 +131,13 @@ impl<'a> IpAddr<'a> {
             nic: nic.map(str::to_owned),
             broadcast: parameters.get("broadcast").map(str::to_owned),
         };
+        let checked = match wanted.check() {
+            Ok(checked) => checked,
+            Err(error) => return Err(findif_failed(context, action, &error)),
+        };
+        need_root(context, action)?;
         let label = label.map(str::to_owned);
-        let agent = Self::new(context, action, wanted, label)?;
+        let agent = Self { label, ..Self::new(context, wanted, checked, Rules::IpAddr2) };
         let count = |name: &str, default: u32| match parameters.get(name) {
             None => Some(default),
             Some(text) => text.parse().ok().filter(|value| *value > 0),
@@ -139,33 +154,20 @@ impl<'a> IpAddr<'a> {
     }
 
     /// With the usual announcement, 5 times 200 ms apart.
-    pub(super) fn new(
-        context: &'a Context,
-        action: Action,
-        wanted: Wanted,
-        label: Option<String>,
-    ) -> Result<Self, ExitCode> {
-        let checked = match wanted.check() {
-            Ok(checked) => checked,
-            Err(error) => return Err(findif_failed(context, action, &error)),
-        };
-        if matches!(action, Action::Start | Action::Stop) && !nix::unistd::geteuid().is_root() {
-            context.log.line(&format!("ERROR: You must be root for {}.", action.as_str()));
-            return Err(ExitCode::NoPermission);
-        }
+    pub(super) fn new(context: &'a Context, wanted: Wanted, checked: Checked, rules: Rules) -> Self {
         let directory = state::directory();
         let pid_file = directory.join(format!("send_arp-{}", checked.ip));
-        Ok(Self {
+        Self {
             repeats: Repeats { interval_ms: 200, count: 5, pid_file },
             in_background: true,
             loopback_file: directory.join(checked.ip.to_string()),
             flags: AddressFlags::default(),
-            anywhere: false,
-            label,
+            rules,
+            label: None,
             context,
             wanted,
             checked,
-        })
+        }
     }
 
     pub(super) fn start(&self) -> Result<ExitCode, ExitCode> {
@@ -211,7 +213,7 @@ impl<'a> IpAddr<'a> {
         Ok(ExitCode::Success)
     }
 
-    fn status(&self, print: bool) -> Result<ExitCode, ExitCode> {
+    pub(super) fn status(&self, print: bool) -> Result<ExitCode, ExitCode> {
         let mut snapshot = self.snapshot()?;
         let served = self.served(&mut snapshot)?;
         if let (Some(address), count @ 1..) = (served.first(), self.flags.announce_on_monitor) {
@@ -227,7 +229,7 @@ impl<'a> IpAddr<'a> {
         Ok(if served.is_empty() { ExitCode::NotRunning } else { ExitCode::Success })
     }
 
-    fn validate(&self) -> Result<ExitCode, ExitCode> {
+    pub(super) fn validate(&self) -> Result<ExitCode, ExitCode> {
         self.plan(&mut self.snapshot()?).map(|_| ExitCode::Success)
     }
 
@@ -236,7 +238,7 @@ impl<'a> IpAddr<'a> {
     pub(super) fn served(&self, snapshot: &mut Snapshot) -> Result<Vec<Address>, ExitCode> {
         let mut found = self.kernel(snapshot.with_address(self.checked.ip))?;
         found.retain(|address| {
-            self.anywhere
+            self.rules == Rules::IpV6Addr
                 || self.checked.prefix.is_none_or(|prefix| prefix == address.prefix)
                     && self.interface_fits(&snapshot.name(address.interface))
         });
@@ -253,13 +255,11 @@ impl<'a> IpAddr<'a> {
     /// Where the address goes and what the kernel has to do: the address itself, the interface set up,
     /// for IPv6 a label.
     pub(super) fn plan(&self, snapshot: &mut Snapshot) -> Result<Plan, ExitCode> {
-        let found = interface::find(snapshot, &self.wanted)
-            .map_err(|error| findif_failed(self.context, Action::Start, &error))?;
-        self.plan_at(found)
-    }
-
-    /// As [`IpAddr::plan`], the place being known.
-    pub(super) fn plan_at(&self, found: Found) -> Result<Plan, ExitCode> {
+        let found = match self.rules {
+            Rules::IpAddr2 => interface::find(snapshot, &self.wanted)
+                .map_err(|error| findif_failed(self.context, Action::Start, &error))?,
+            Rules::IpV6Addr => ipv6_addr::find(self, snapshot)?,
+        };
         if found.link.hardware_type == arp::HARDWARE_INFINIBAND {
             let nic = &found.link.name;
             self.context.log.line(&format!("ERROR: {nic} is InfiniBand, which is not supported"));
@@ -501,6 +501,15 @@ impl<'a> IpAddr<'a> {
     pub(super) fn warn(&self, text: &str) {
         self.context.log.line(&format!("WARNING: {text}"));
     }
+}
+
+/// Start and stop change the kernel's state.
+pub(super) fn need_root(context: &Context, action: Action) -> Result<(), ExitCode> {
+    if matches!(action, Action::Start | Action::Stop) && !nix::unistd::geteuid().is_root() {
+        context.log.line(&format!("ERROR: You must be root for {}.", action.as_str()));
+        return Err(ExitCode::NoPermission);
+    }
+    Ok(())
 }
 
 /// What a failed search means for the action (agents spec 2.5): a probe finds nothing, a stop has

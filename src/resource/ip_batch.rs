@@ -150,10 +150,11 @@ pub(super) fn stop<'a>(members: &[&'a Context]) -> Result<Vec<Stopped<'a>>, Netl
     Ok(stopped)
 }
 
-/// Whether one of the addresses is here.
-pub(super) fn any_active(members: &[&Context]) -> bool {
-    let Ok(mut snapshot) = Snapshot::open() else { return false };
-    members.iter().any(|member| is_active(member, &mut snapshot))
+/// Which of the groups have an address that is here.
+pub(super) fn any_active_of_each(groups: &[Vec<&Context>]) -> Vec<bool> {
+    let Ok(mut snapshot) = Snapshot::open() else { return vec![false; groups.len()] };
+    let mut any = |group: &Vec<&Context>| group.iter().any(|context| is_active(context, &mut snapshot));
+    groups.iter().map(|group| any(group)).collect()
 }
 
 fn is_active(context: &Context, snapshot: &mut Snapshot) -> bool {

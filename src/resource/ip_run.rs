@@ -26,7 +26,7 @@ pub struct StartedAddress<'a> {
 }
 
 /// An address with what became of its stop.
-pub(super) struct StoppedAddress<'a> {
+pub struct StoppedAddress<'a> {
     pub(super) address: &'a Address,
     pub(super) stopped: Stopped<'a>,
 }
@@ -49,7 +49,7 @@ impl Run {
 
     /// One of them is here.
     pub(super) fn any_active(&self) -> bool {
-        ip_batch::any_active(&self.members())
+        any_active_of_each(std::slice::from_ref(self)) == [true]
     }
 
     /// Starts them; what is not in the value, or said to be alone, must be started by itself.
@@ -78,4 +78,28 @@ pub(super) fn start_together(groups: &[Run]) -> Vec<Vec<StartedAddress<'_>>> {
     let each = groups.iter().zip(started.chain(std::iter::repeat_with(Vec::new)));
     let pair = |(address, started)| StartedAddress { address, started };
     each.map(|(run, started)| run.0.iter().zip(started).map(pair).collect()).collect()
+}
+
+/// Stops the addresses of several groups at once, the last one first. One value for each group, for
+/// [`give_group`](super::runner::Runner::give_group). All together, so that none of them is put back
+/// because the kernel dropped it with its primary.
+pub(super) fn stop_together(groups: &[Run]) -> Vec<Vec<StoppedAddress<'_>>> {
+    let members: Vec<&Context> = groups.iter().flat_map(Run::members).rev().collect();
+    let stopped = ip_batch::stop(&members).unwrap_or_default();
+    let together = !stopped.is_empty();
+    let mut stopped = stopped.into_iter();
+    let mut each = Vec::with_capacity(groups.len());
+    for run in groups.iter().rev() {
+        let addresses = run.0.iter().rev().filter(|_| together);
+        let pair = |(address, stopped)| StoppedAddress { address, stopped };
+        each.push(addresses.zip(stopped.by_ref()).map(pair).collect());
+    }
+    each.reverse();
+    each
+}
+
+/// Which of the groups have an address that is here.
+pub(super) fn any_active_of_each(groups: &[Run]) -> Vec<bool> {
+    let members: Vec<Vec<&Context>> = groups.iter().map(Run::members).collect();
+    ip_batch::any_active_of_each(&members)
 }

@@ -17,7 +17,7 @@ use crate::config::value;
 use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
-use super::ip_run::{start_together, StartedAddress};
+use super::ip_run::{any_active_of_each, start_together, stop_together, Run, StartedAddress, StoppedAddress};
 use super::runner::{MemberState, Runner};
 use super::script::current_host;
 use super::script_log::ScriptLog;
@@ -93,6 +93,16 @@ impl Work {
 struct GroupResult {
     start_failed: bool,
     stop_failed: bool,
+}
+
+/// What was done for a group of addresses together with others.
+enum Begun<'a> {
+    /// Nothing.
+    Nothing,
+    /// It was found inactive, and stays so.
+    Idle,
+    Started(Vec<StartedAddress<'a>>),
+    Stopped(Vec<StoppedAddress<'a>>),
 }
 
 /// The groups of haresources and what runs them.
@@ -188,20 +198,14 @@ impl Manager {
                 None => others.push(*group),
             }
         }
-        let begun = match work {
-            Work::Acquire => start_together(&runs),
-            _ => runs.iter().map(|_| Vec::new()).collect(),
-        };
-        let each = of_addresses.into_iter().zip(begun);
-        let mut results: Vec<_> =
-            each.map(|(group, begun)| (group, self.job_group(work, group, begun, gone))).collect();
+        let mut results = self.job_addresses(work, of_addresses, runs, gone);
         let at_once = if is_parallel() { GROUPS_AT_ONCE } else { 1 };
         let next = Mutex::new(others.into_iter());
         let done = Mutex::new(Vec::new());
         let work_off = || {
             let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some(group) = take() {
-                let result = self.job_group(work, group, Vec::new(), gone);
+                let result = self.job_group(work, group, Begun::Nothing, gone);
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((group, result));
             }
         };
@@ -216,13 +220,41 @@ impl Manager {
         results
     }
 
-    fn job_group(
+    /// All at once in the kernel; then the lines of each.
+    fn job_addresses<'g>(
         &self,
         work: Work,
-        group: &Group,
-        begun: Vec<StartedAddress<'_>>,
+        mut groups: Vec<&'g Group>,
+        mut runs: Vec<Run>,
         gone: Option<&str>,
-    ) -> GroupResult {
+    ) -> Vec<(&'g Group, GroupResult)> {
+        let mut results = Vec::with_capacity(groups.len());
+        if work == Work::ReleaseActive {
+            let mut active = any_active_of_each(&runs).into_iter();
+            let mut remaining = Vec::new();
+            for (group, run) in groups.drain(..).zip(runs.drain(..)) {
+                if active.next() == Some(true) {
+                    remaining.push((group, run));
+                } else {
+                    results.push((group, self.job_group(work, group, Begun::Idle, gone)));
+                }
+            }
+            (groups, runs) = remaining.into_iter().unzip();
+        }
+        let begun: Vec<Begun<'_>> = match work {
+            Work::Acquire => start_together(&runs).into_iter().map(Begun::Started).collect(),
+            Work::Announce => runs.iter().map(|_| Begun::Nothing).collect(),
+            Work::Release | Work::ReleaseActive => {
+                stop_together(&runs).into_iter().map(Begun::Stopped).collect()
+            }
+        };
+        for (group, begun) in groups.into_iter().zip(begun) {
+            results.push((group, self.job_group(work, group, begun, gone)));
+        }
+        results
+    }
+
+    fn job_group(&self, work: Work, group: &Group, begun: Begun<'_>, gone: Option<&str>) -> GroupResult {
         if gone.is_some_and(|node| self.node_matches(group, node)) {
             mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
         }
@@ -237,17 +269,20 @@ impl Manager {
             progress(&format!("resource {name} {index} {} {state}", escape(word)));
         };
         let mut result = GroupResult::default();
-        match work {
-            Work::Acquire => {
-                if let Err(failure) = self.runner.take_group(group, begun, &mut observer) {
+        match (work, begun) {
+            (_, Begun::Idle) => (),
+            (Work::Acquire, begun) => {
+                let started = if let Begun::Started(started) = begun { started } else { Vec::new() };
+                if let Err(failure) = self.runner.take_group(group, started, &mut observer) {
                     result = GroupResult { start_failed: true, stop_failed: failure.stop_failed };
                 }
             }
-            Work::ReleaseActive if !self.runner.any_active(group) => (),
-            Work::Release | Work::ReleaseActive => {
-                result.stop_failed = self.runner.give_group(group, &mut observer).still_active;
+            (Work::ReleaseActive, Begun::Nothing) if !self.runner.any_active(group) => (),
+            (Work::Release | Work::ReleaseActive, begun) => {
+                let stopped = if let Begun::Stopped(stopped) = begun { stopped } else { Vec::new() };
+                result.stop_failed = self.runner.give_group(group, stopped, &mut observer).still_active;
             }
-            Work::Announce => {
+            (Work::Announce, _) => {
                 for (index, resource) in group.resources.iter().enumerate() {
                     let word = resource.word.as_str();
                     if let Some(active) = self.runner.announce(word) {
@@ -312,7 +347,7 @@ impl Manager {
 
     fn give_by_hand(&self, key: &str) -> u8 {
         match self.find(key) {
-            Ok(Some(group)) => self.runner.give_group(group, &mut |_, _, _| ()).code,
+            Ok(Some(group)) => self.runner.give_group(group, Vec::new(), &mut |_, _, _| ()).code,
             Ok(None) => 0,
             Err(code) => code,
         }

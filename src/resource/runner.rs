@@ -145,7 +145,7 @@ impl Runner {
                 if code != 0 {
                     observer(at, word, MemberState::Failed);
                     self.log.line(&format!("CRIT: Giving up resources due to failure of {word}"));
-                    let stopped = self.give_group(group, observer);
+                    let stopped = self.give_group(group, Vec::new(), observer);
                     return Err(StartFailure { code, stop_failed: stopped.still_active });
                 }
             }
@@ -182,11 +182,18 @@ impl Runner {
     }
 
     /// Stops every member, active or not, right to left; addresses behind each other all at once. Goes
-    /// on after a failure.
-    pub fn give_group(&self, group: &Group, observer: Observer<'_>) -> StopResult {
+    /// on after a failure. `begun` are the last members, where they were stopped together with those of
+    /// other groups.
+    pub fn give_group(
+        &self,
+        group: &Group,
+        begun: Vec<StoppedAddress<'_>>,
+        observer: Observer<'_>,
+    ) -> StopResult {
         self.log.line(&format!("info: Releasing resource group: {}", group.text()));
         let mut result = StopResult::default();
         let mut left = group.resources.len();
+        self.report_stopped(group, &mut left, begun, &mut result, observer);
         while left > 0 {
             let run = self.addresses_from(group.resources[..left].iter().rev());
             let stopped = if run.len() > 1 { run.stop() } else { Vec::new() };
@@ -194,20 +201,33 @@ impl Runner {
                 left -= 1;
                 self.give_member(group, left, &mut result, observer);
             }
-            for StoppedAddress { address, stopped } in stopped {
-                left -= 1;
-                match stopped {
-                    Stopped::Alone => self.give_member(group, left, &mut result, observer),
-                    Stopped::Done(old) => {
-                        self.log_running(address, "stop");
-                        old.log();
-                        address.log_result(0, false);
-                        observer(left, &group.resources[left].word, MemberState::Inactive);
-                    }
+            self.report_stopped(group, &mut left, stopped, &mut result, observer);
+        }
+        result
+    }
+
+    /// Logs and reports members that were stopped, from the one before `left` on; stops those by
+    /// themselves that must be.
+    fn report_stopped(
+        &self,
+        group: &Group,
+        left: &mut usize,
+        stopped: Vec<StoppedAddress<'_>>,
+        result: &mut StopResult,
+        observer: Observer<'_>,
+    ) {
+        for StoppedAddress { address, stopped } in stopped {
+            *left -= 1;
+            match stopped {
+                Stopped::Alone => self.give_member(group, *left, result, observer),
+                Stopped::Done(old) => {
+                    self.log_running(address, "stop");
+                    old.log();
+                    address.log_result(0, false);
+                    observer(*left, &group.resources[*left].word, MemberState::Inactive);
                 }
             }
         }
-        result
     }
 
     fn give_member(&self, group: &Group, index: usize, result: &mut StopResult, observer: Observer<'_>) {
