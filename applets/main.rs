@@ -8,6 +8,7 @@ mod check;
 mod cl_status;
 mod delnode;
 mod demo;
+mod findif;
 mod ha_logd;
 mod ha_logger;
 mod harc;
@@ -20,6 +21,7 @@ mod propagate;
 mod req_resource;
 mod resource_manager;
 mod send_arp;
+mod send_ua;
 mod set_site;
 mod set_weight;
 mod standby;
@@ -37,6 +39,7 @@ const PROGRAMS: &[Applet] = &[
     cl_status::APPLET,
     delnode::APPLET,
     demo::APPLET,
+    findif::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,
@@ -48,6 +51,7 @@ const PROGRAMS: &[Applet] = &[
     req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
+    send_ua::APPLET,
     set_site::APPLET,
     set_weight::APPLET,
     standby::APPLET,

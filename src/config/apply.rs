@@ -132,6 +132,11 @@ fn said_when_inexact<T>(reader: &mut Reader<'_>, word: &Word<'_>, parsed: Parsed
     parsed.value
 }
 
+/// Ours. The value as typed reaches the children that work on groups.
+pub(super) fn parallel_groups(_reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    boolean(word).map(drop)
+}
+
 pub(super) fn cluster(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     reader.draft.settings.cluster = word.text.to_owned();
     Ok(())

@@ -150,6 +150,8 @@ pub const DIRECTIVES: &[Directive] = &[
     row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
     row("use_apphbd", List, None, false, Supported, apply::use_apphbd, "be watched by apphbd"),
+    row("parallel_groups", List, None, true, Supported, apply::parallel_groups,
+        "start and stop groups at the same time"),
     row("respawn", Line, None, false, Supported, clients::respawn, "program to run beside the daemon"),
     row("failfast", Line, None, false, Supported, clients::failfast, "the same; reboot when it dies"),
     row("apiauth", Line, None, false, Supported, clients::apiauth, "who may use the client API"),

@@ -26,7 +26,7 @@ pub mod script_class;
 pub mod settings;
 pub mod source;
 mod validate;
-mod value;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 

@@ -25,6 +25,7 @@ use crate::wire::{self, WireFormat};
 use super::alarm::Alarm;
 use super::apphb_client::ApphbClient;
 use super::children::{ChildEvent, Children};
+use super::conflicts::ConflictWatch;
 use super::copies::Copies;
 use super::environment::child_environment;
 use super::fifo::{Fifo, FifoEvent};
@@ -178,6 +179,7 @@ pub(super) struct Driver {
     pub(super) format: WireFormat,
     pub(super) bad_packets: BadPackets,
     copies: Copies,
+    _conflicts: ConflictWatch,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -237,6 +239,7 @@ impl Driver {
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
+            _conflicts: ConflictWatch::start(resources, &logger),
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,

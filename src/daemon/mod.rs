@@ -6,6 +6,7 @@ pub mod apphbd;
 pub mod children;
 mod clients;
 pub mod command_line;
+mod conflicts;
 pub mod copies;
 pub mod driver;
 pub mod environment;
