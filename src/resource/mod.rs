@@ -16,10 +16,10 @@ pub mod ip_addr;
 mod ip_batch;
 mod ip_loopback;
 mod ip_parameters;
-pub mod lvm;
 mod ip_run;
 pub mod ip_src_addr;
 pub mod ipv6_addr;
+pub mod lvm;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
@@ -28,8 +28,8 @@ pub mod raid1;
 pub mod runner;
 pub mod script;
 pub mod script_log;
-pub mod systemd;
 pub mod send_arp;
+pub mod systemd;
 pub mod takeover;
 
 pub use agent::{
