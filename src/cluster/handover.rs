@@ -89,6 +89,8 @@ impl Handover {
             Step::AwaitTaken(_) | Step::AwaitRelease(_) => {
                 into.moment(*until_ms, 0);
                 into.moment(*since_ms, FORGOTTEN_MS);
+                // An hour ahead is too far to be told from later, and its beginning counts too.
+                into.moment(until_ms.saturating_sub(TRANSFER_MS), CONSENT_MS + MARGIN_MS);
             }
         }
     }
