@@ -7,11 +7,12 @@ from supplies import DEBIAN_ROOT
 from .storage import FIRST, boot, pair
 
 FILES = {
-    "/etc/exports": "/data 10.9.0.0/24(rw,sync,no_subtree_check,no_root_squash,fsid=1)\n",
+    # The root of what clients see (fsid=0): the machine's own root, in memory, cannot be exported.
+    "/etc/exports": "/data 10.9.0.0/24(rw,sync,no_subtree_check,no_root_squash,fsid=0)\n",
     # A new server waits so long for clients of the old one.
     "/etc/nfs.conf.d/machines.conf": "[nfsd]\ngrace-time=15\nlease-time=15\nthreads=2\n",
 }
-SOURCE = f"{SERVICE}:/data"
+SOURCE = f"{SERVICE}:/"
 CALL = f"{SOURCE} /mnt nfs vers=4.2,hard"
 
 
