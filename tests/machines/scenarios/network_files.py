@@ -6,18 +6,34 @@ from supplies import DEBIAN_ROOT
 
 from .storage import FIRST, boot, pair
 
+# Debian's own init script leaves the threads running at a stop, and its unit needs systemd.
+SERVER = """#!/bin/sh
+# The administrator's script for the NFS server.
+case $1 in
+start)
+    mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd
+    exportfs -r && rpc.nfsd 2 && { pidof rpc.mountd > /dev/null || rpc.mountd; } ;;
+stop)
+    rpc.nfsd 0 && exportfs -au && { killall -q -w rpc.mountd; true; } ;;
+status)
+    [ "$(cat /proc/fs/nfsd/threads 2> /dev/null || echo 0)" -gt 0 ] && echo running || { echo stopped; exit 3; } ;;
+esac
+"""
+
 FILES = {
-    "/etc/exports": "/data 10.9.0.0/24(rw,sync,no_subtree_check,no_root_squash,fsid=1)\n",
+    "/etc/ha.d/resource.d/nfs-server": SERVER,
+    # The root of what clients see (fsid=0): the machine's own root, in memory, cannot be exported.
+    "/etc/exports": "/data 10.9.0.0/24(rw,sync,no_subtree_check,no_root_squash,fsid=0)\n",
     # A new server waits so long for clients of the old one.
     "/etc/nfs.conf.d/machines.conf": "[nfsd]\ngrace-time=15\nlease-time=15\nthreads=2\n",
 }
-SOURCE = f"{SERVICE}:/data"
+SOURCE = f"{SERVICE}:/"
 CALL = f"{SOURCE} /mnt nfs vers=4.2,hard"
 
 
 def nfs(world):
     """The server's address, disk and program move; the client's file system stays mounted."""
-    resources = f"alpha Filesystem::{FIRST}::/data::ext4 nfs-kernel-server IPaddr2::{SERVICE}/24/eth0\n"
+    resources = f"alpha Filesystem::{FIRST}::/data::ext4 nfs-server IPaddr2::{SERVICE}/24/eth0\n"
     alpha, beta = pair(world, resources, 1, ["nfsd"], FILES)
     client = node(world, "client", OURS, {}, debian=True, modules=["nfsv4"])
     world.network_hub([alpha.machine, beta.machine, client.machine])
