@@ -14,4 +14,5 @@ pub mod interface;
 pub mod netlink;
 pub mod netlink_message;
 pub mod ping;
+pub mod smtp;
 pub mod state;

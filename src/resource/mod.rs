@@ -8,11 +8,14 @@
 //! A new agent is one file with a constant of type [`Agent`], which tells how, and one line in [`AGENTS`].
 
 pub mod agent;
+pub mod audible_alarm;
 pub mod command;
+pub mod delay;
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
 mod ip_parameters;
+pub mod mail_to;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
@@ -22,6 +25,9 @@ pub mod script;
 pub mod script_log;
 pub mod systemd;
 pub mod takeover;
+pub mod vendor;
+pub mod win_popup;
+pub mod xinetd;
 
 pub use agent::{
     is_true, Action, Agent, Call, Context, ExitCode, Parameter, Parameters, Timeouts, WrongArguments,
@@ -35,7 +41,17 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &audible_alarm::AUDIBLE_ALARM,
+    &delay::DELAY,
+    &mail_to::MAIL_TO,
     &ocf::OCF,
+    &vendor::DB2,
+    &vendor::ICP,
+    &vendor::IDS,
+    &vendor::SERVE_RAID,
+    &vendor::WAS,
+    &win_popup::WIN_POPUP,
+    &xinetd::XINETD,
 ];
 
 /// Their names, in the same order.
@@ -48,6 +64,12 @@ pub const AGENT_NAMES: [&str; AGENTS.len()] = {
     }
     names
 };
+
+/// Where agents note what they left running: `HA_VARRUN`, else `/var/run`.
+fn run_directory() -> std::path::PathBuf {
+    let given = std::env::var_os("HA_VARRUN").filter(|directory| !directory.is_empty());
+    given.map_or_else(|| "/var/run".into(), std::path::PathBuf::from)
+}
 
 /// The built-in agent of that name.
 pub fn agent(name: &str) -> Option<&'static Agent> {

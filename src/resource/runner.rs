@@ -10,7 +10,7 @@ use crate::config::haresources::{Group, Resource};
 use super::heartbeat_class::{self, Report};
 use super::script::{says_running, Environment, Program, Script};
 use super::script_log::ScriptLog;
-use super::{systemd, Agent, Call, Context, ExitCode, WrongArguments};
+use super::{systemd, Agent, Context, ExitCode, WrongArguments};
 
 /// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
 const STOP_RETRIES: i64 = 10;
@@ -245,9 +245,9 @@ impl Runner {
 
     fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<Context> {
         match (agent.from_arguments)(arguments) {
-            Ok(Call { instance, parameters }) => {
-                let log = self.log.tagged(agent.name, &instance);
-                Some(Context { agent, instance, parameters, log, print: false })
+            Ok(call) => {
+                let log = self.log.tagged(agent.name, &call.instance);
+                Some(Context { log, print: false, ..Context::new(agent, call) })
             }
             Err(WrongArguments { said }) => {
                 let (name, usage) = (agent.name, agent.usage_text(agent.name));

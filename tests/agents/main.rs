@@ -1,9 +1,10 @@
 //! Resource agents: ours against a real kernel, and ours beside Debian's.
 
 mod addresses;
-#[allow(dead_code)]
 mod beside;
 mod classes;
 mod inside;
+mod simple;
 #[path = "../support/skip.rs"]
 mod skip;
+mod xinetd;
