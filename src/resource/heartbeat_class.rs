@@ -80,7 +80,7 @@ fn class_program(agent: &'static Agent, called_as: &str, words: &[&str]) -> u8 {
         "usage" | "help" => {
             usage();
             if agent.usage_code == 0 {
-                finish(&logged(&context, result_line(0, false), 0));
+                print::line(&log_result(&context, 0, false));
             }
             agent.usage_code
         }
@@ -109,13 +109,15 @@ pub fn operate(context: &Context, operation: &str) -> Report {
         _ => (agent.action(operation).unwrap_or(Action::Usage), false),
     };
     let code = act(context, action).number();
-    logged(context, result_line(code, asks), code)
+    Report { code, line: log_result(context, code, asks) }
 }
 
-fn logged(context: &Context, line: String, code: u8) -> Report {
+/// Logs the result line of an exit code, and returns it. `asks` is for status and monitor.
+pub(super) fn log_result(context: &Context, code: u8, asks: bool) -> String {
+    let line = result_line(code, asks);
     let tag = format!("{AGENT_DIRECTORY}{}", context.agent.name);
     context.log.tagged(&tag, &context.instance).line(&line);
-    Report { code, line }
+    line
 }
 
 /// Runs an action of the agent; a restart is a stop and then, when that went well, a start.

@@ -2,7 +2,10 @@
 
 #![allow(unsafe_code)]
 
+pub mod block;
+pub mod bounded;
 pub mod fifo;
+pub mod fork;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;

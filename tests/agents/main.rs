@@ -3,8 +3,10 @@
 mod addresses;
 mod beside;
 mod classes;
+mod filesystem;
 mod inside;
 mod simple;
 #[path = "../support/skip.rs"]
 mod skip;
+mod volumes;
 mod xinetd;

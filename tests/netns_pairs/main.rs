@@ -8,6 +8,8 @@ mod common;
 mod acts;
 mod failed_starts;
 mod fifo;
+mod filesystem;
+mod guard;
 mod handover;
 mod links;
 mod pauses;
