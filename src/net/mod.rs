@@ -22,5 +22,6 @@ mod netlink_change;
 pub mod netlink_message;
 pub mod ping;
 pub mod send_ua;
+pub mod smtp;
 pub mod snapshot;
 pub mod state;

@@ -301,6 +301,21 @@ impl ExitCode {
     pub fn number(self) -> u8 {
         self as u8
     }
+
+    /// The code of that number, if it is one of the interface.
+    pub fn from_number(number: u8) -> Option<Self> {
+        let all = [
+            Self::Success,
+            Self::GenericError,
+            Self::WrongArguments,
+            Self::Unimplemented,
+            Self::NoPermission,
+            Self::NotInstalled,
+            Self::NotConfigured,
+            Self::NotRunning,
+        ];
+        all.get(usize::from(number)).copied()
+    }
 }
 
 /// Values by parameter name; those without a value are absent.
@@ -328,6 +343,13 @@ impl Parameters {
         }
     }
 
+    /// Takes over the values that are absent here.
+    pub fn complete(&mut self, others: Self) {
+        for (name, value) in others.0 {
+            self.0.entry(name).or_insert(value);
+        }
+    }
+
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -347,6 +369,8 @@ pub struct Context {
     pub agent: &'static Agent,
     /// Its instance, `OCF_RESOURCE_INSTANCE` in the original's scripts.
     pub instance: String,
+    /// What the original's script has as its own name, `$0`.
+    pub called_as: String,
     /// Values of its parameters.
     pub parameters: Parameters,
     /// Its log, tagged with name and instance.
@@ -359,7 +383,14 @@ impl Context {
     /// For a person or a program that reads standard output.
     pub fn new(agent: &'static Agent, call: Call) -> Self {
         let log = ScriptLog::from_environment(agent.name, &call.instance);
-        Self { agent, instance: call.instance, parameters: call.parameters, log, print: true }
+        Self { print: true, ..Self::silent(agent, call, &log) }
+    }
+
+    /// For the runner, which has a log and looks at exit codes.
+    pub fn silent(agent: &'static Agent, call: Call, log: &ScriptLog) -> Self {
+        let log = log.tagged(agent.name, &call.instance);
+        let called_as = format!("{}{}", heartbeat_class::AGENT_DIRECTORY, agent.name);
+        Self { agent, instance: call.instance, called_as, parameters: call.parameters, log, print: false }
     }
 
     /// The value of a parameter, else its default, else the empty text.

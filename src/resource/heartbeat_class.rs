@@ -9,7 +9,7 @@ use super::{meta_data, Action, Agent, Call, Context, ExitCode, Parameters, Wrong
 pub const OPERATIONS: &str = "(start|stop|status|usage|meta-data)";
 /// How the wrapper's own lines are tagged: the path of the agent that it runs, double slash and
 /// all.
-const AGENT_DIRECTORY: &str = "/usr/lib/ocf/resource.d//heartbeat/";
+pub(super) const AGENT_DIRECTORY: &str = "/usr/lib/ocf/resource.d//heartbeat/";
 /// In the path of an agent that is called as one of the OCF class.
 const OCF_PATH: &str = "/ocf/resource.d/";
 
@@ -29,8 +29,8 @@ pub fn program(agent: &'static Agent, called_as: &str, words: &[String]) -> u8 {
     if called_as.contains(OCF_PATH) || words.as_slice() == ["meta-data"] {
         return ocf_program(agent, called_as, &words);
     }
-    // With parameters in the environment, one action alone is a call of the OCF class.
-    if words.len() == 1 && called_by_ocf() && agent.action(words[0]).is_some() {
+    // With parameters in the environment, one word alone is a call of the OCF class.
+    if words.len() == 1 && called_by_ocf() {
         return ocf_program(agent, called_as, &words);
     }
     class_program(agent, called_as, &words)
@@ -64,7 +64,10 @@ fn class_program(agent: &'static Agent, called_as: &str, words: &[&str]) -> u8 {
     if operation == "meta-data" {
         return ocf_program(agent, called_as, &["meta-data"]);
     }
-    let context = Context::new(agent, call);
+    let mut context = Context::new(agent, call);
+    // What the environment has and the arguments do not say reaches the agent through the original's
+    // wrapper as well.
+    context.parameters.complete(Parameters::from_environment(agent));
     let refused = |text: &str| {
         context.log.line(text);
         print::line(text);
@@ -77,7 +80,7 @@ fn class_program(agent: &'static Agent, called_as: &str, words: &[&str]) -> u8 {
         "usage" | "help" => {
             usage();
             if agent.usage_code == 0 {
-                print::line(&result_line(0, false));
+                print::line(&log_result(&context, 0, false));
             }
             agent.usage_code
         }
@@ -187,7 +190,7 @@ fn ocf_program(agent: &'static Agent, called_as: &str, words: &[&str]) -> u8 {
         _ => "default".to_owned(),
     };
     let call = Call { instance, parameters: Parameters::from_environment(agent) };
-    act(&Context::new(agent, call), action).number()
+    act(&Context { called_as: called_as.to_owned(), ..Context::new(agent, call) }, action).number()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! A new agent is one file with a constant of type [`Agent`], which tells how, and one line in [`AGENTS`].
 
 pub mod agent;
+pub mod audible_alarm;
 pub mod command;
+pub mod delay;
 pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
@@ -20,6 +22,7 @@ mod ip_run;
 pub mod ip_src_addr;
 pub mod ipv6_addr;
 pub mod lvm;
+pub mod mail_to;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
@@ -31,6 +34,9 @@ pub mod script_log;
 pub mod send_arp;
 pub mod systemd;
 pub mod takeover;
+pub mod vendor;
+pub mod win_popup;
+pub mod xinetd;
 
 pub use agent::{
     is_true, Action, Agent, Call, Context, ExitCode, Parameter, Parameters, Timeouts, WrongArguments,
@@ -48,7 +54,17 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &audible_alarm::AUDIBLE_ALARM,
+    &delay::DELAY,
+    &mail_to::MAIL_TO,
     &ocf::OCF,
+    &vendor::DB2,
+    &vendor::ICP,
+    &vendor::IDS,
+    &vendor::SERVE_RAID,
+    &vendor::WAS,
+    &win_popup::WIN_POPUP,
+    &xinetd::XINETD,
     &filesystem::FILESYSTEM,
     &lvm::LVM,
     &raid1::RAID1,
@@ -67,6 +83,12 @@ pub const AGENT_NAMES: [&str; AGENTS.len()] = {
     }
     names
 };
+
+/// Where agents note what they left running: `HA_VARRUN`, else `/var/run`.
+fn run_directory() -> std::path::PathBuf {
+    let given = std::env::var_os("HA_VARRUN").filter(|directory| !directory.is_empty());
+    given.map_or_else(|| "/var/run".into(), std::path::PathBuf::from)
+}
 
 /// The built-in agent of that name.
 pub fn agent(name: &str) -> Option<&'static Agent> {

@@ -13,7 +13,7 @@ use super::ip_batch::{Started, Stopped};
 use super::ip_run::{Address, Run, StartedAddress, StoppedAddress};
 use super::script::{says_running, Environment, Program, Script};
 use super::script_log::ScriptLog;
-use super::{systemd, Agent, Call, Context, ExitCode, WrongArguments};
+use super::{systemd, Agent, Context, ExitCode, WrongArguments};
 
 /// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
 const STOP_RETRIES: i64 = 10;
@@ -288,14 +288,13 @@ impl Runner {
             if agent.address.is_none() {
                 break;
             }
-            let Ok(Call { instance, parameters }) = (agent.from_arguments)(&arguments_of(resource)) else {
+            let Ok(call) = (agent.from_arguments)(&arguments_of(resource)) else {
                 break;
             };
-            let log = self.log.tagged(agent.name, &instance);
             run.push(Address {
                 path: path.clone(),
                 words: resource.arguments.join(" "),
-                context: Context { agent, instance, parameters, log, print: false },
+                context: Context::silent(agent, call, &self.log),
             });
         }
         run
@@ -383,10 +382,7 @@ impl Runner {
 
     fn context(&self, agent: &'static Agent, arguments: &[&str]) -> Option<Context> {
         match (agent.from_arguments)(arguments) {
-            Ok(Call { instance, parameters }) => {
-                let log = self.log.tagged(agent.name, &instance);
-                Some(Context { agent, instance, parameters, log, print: false })
-            }
+            Ok(call) => Some(Context::silent(agent, call, &self.log)),
             Err(WrongArguments { said }) => {
                 let (name, usage) = (agent.name, agent.usage_text(agent.name));
                 let text = format!("ERROR: {name} takes other arguments than {arguments:?}: {said} {usage}");

@@ -83,20 +83,23 @@ impl Beside {
         }
         let directory = tempfile::tempdir().unwrap();
         for whose in [Whose::Debian, Whose::Ours] {
-            fs::create_dir_all(place(directory.path(), whose).join("state")).unwrap();
+            for folder in ["state", "run"] {
+                fs::create_dir_all(place(directory.path(), whose).join(folder)).unwrap();
+            }
         }
         let met = RefCell::default();
         Some(Self { name, directory, environment: Vec::new(), differences, met })
     }
 
-    /// The directory of one of the two, with `state` (HA_RSCTMP) and `log` in it.
+    /// The directory of one of the two, with `state` (HA_RSCTMP), `run` (HA_VARRUN) and `log` in it.
     pub fn place(&self, whose: Whose) -> PathBuf {
         place(self.directory.path(), whose)
     }
 
-    /// The files that one of the two has in its directory for state.
+    /// The files that one of the two has in its directories for state.
     pub fn state_files(&self, whose: Whose) -> Vec<String> {
-        let entries = fs::read_dir(self.place(whose).join("state")).unwrap();
+        let folders = ["state", "run"].map(|folder| self.place(whose).join(folder));
+        let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -118,7 +121,8 @@ impl Beside {
         }
         let place = self.place(whose);
         command.env("HA_RSCTMP", place.join("state")).env("HA_LOGFILE", place.join("log"));
-        command.env("HA_DEBUGLOG", place.join("log")).env("OCF_ROOT", "/usr/lib/ocf");
+        command.env("HA_DEBUGLOG", place.join("log")).env("HA_VARRUN", place.join("run"));
+        command.env("OCF_ROOT", "/usr/lib/ocf");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         match form {
             Form::Class(arguments) => command.args(arguments),
@@ -134,7 +138,12 @@ impl Beside {
     pub fn run(&self, whose: Whose, form: Form<'_>) -> Seen {
         let log = self.place(whose).join("log");
         let _ = fs::remove_file(&log);
-        let output = self.command(whose, form).output().unwrap();
+        // Into files: what an agent leaves in the background holds its output open.
+        let files = ["stdout", "stderr"].map(|name| self.place(whose).join(name));
+        let [stdout, stderr] = files.each_ref().map(|path| fs::File::create(path).unwrap());
+        let status = self.command(whose, form).stdout(stdout).stderr(stderr).status().unwrap();
+        let [stdout, stderr] =
+            files.map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned());
         let place = self.place(whose).display().to_string();
         let paths = [
             (format!("{SCRIPTS}/{}", self.name), self.name),
@@ -149,9 +158,9 @@ impl Beside {
         };
         let log = fs::read_to_string(log).unwrap_or_default();
         Seen {
-            code: output.status.code(),
-            stdout: lines(&String::from_utf8_lossy(&output.stdout)),
-            stderr: lines(&String::from_utf8_lossy(&output.stderr)),
+            code: status.code(),
+            stdout: lines(&stdout),
+            stderr: lines(&stderr),
             log: lines(&log).iter().map(|line| without_tag(line).to_owned()).collect(),
         }
     }

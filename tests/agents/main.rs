@@ -1,11 +1,12 @@
 //! Resource agents: ours against a real kernel, and ours beside Debian's.
 
 mod addresses;
-#[allow(dead_code)]
 mod beside;
 mod classes;
 mod filesystem;
 mod inside;
+mod simple;
 #[path = "../support/skip.rs"]
 mod skip;
 mod volumes;
+mod xinetd;

@@ -21,22 +21,12 @@ const PROGRAMS_MISSING: &[&str] = &[
     "dopd",
     "drbd-peer-outdater",
     // agents
-    "AudibleAlarm",
-    "Delay",
-    "ICP",
     "IPsrcaddr",
     "IPv6addr",
     "LinuxSCSI",
-    "MailTo",
     "SendArp",
-    "ServeRAID",
-    "WAS",
-    "WinPopup",
-    "Xinetd",
     "apache",
-    "db2",
     "hto-mapfuncs",
-    "ids",
     "portblock",
 ];
 
