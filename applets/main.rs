@@ -2,11 +2,13 @@
 
 mod addnode;
 mod agents;
+mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
 mod delnode;
 mod demo;
+mod findif;
 mod ha_logd;
 mod ha_logger;
 mod harc;
@@ -19,6 +21,7 @@ mod propagate;
 mod req_resource;
 mod resource_manager;
 mod send_arp;
+mod send_ua;
 mod set_site;
 mod set_weight;
 mod standby;
@@ -31,10 +34,12 @@ use applet::Applet;
 /// help and completions come from it.
 const PROGRAMS: &[Applet] = &[
     addnode::APPLET,
+    apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
     delnode::APPLET,
     demo::APPLET,
+    findif::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,
@@ -46,6 +51,7 @@ const PROGRAMS: &[Applet] = &[
     req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
+    send_ua::APPLET,
     set_site::APPLET,
     set_weight::APPLET,
     standby::APPLET,

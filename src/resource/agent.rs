@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::sys::print;
 
 use super::heartbeat_class;
+use super::ip_addr::IpAddr;
 use super::script_log::ScriptLog;
 
 /// A built-in resource agent. One constant of this type and one line in [`AGENTS`](super::AGENTS) are all that a new
@@ -66,6 +67,9 @@ pub struct Agent {
     /// Tells the network where the resource is, if it is active here; the value says whether it
     /// is. `None` for agents without an address.
     pub announce: Option<fn(&Context) -> bool>,
+    /// Checks the parameters of an address, which may then be started and stopped together with others.
+    /// The error is what the action exits with; it is logged. `None` for what is no address.
+    pub(crate) address: Option<AddressOf>,
     /// `monitor` of the heartbeat class, where it is not simply the agent's.
     pub class_monitor: Option<fn(&Context) -> u8>,
     /// For a script whose lines and exit codes are its own instead of the common wrapper's
@@ -94,6 +98,7 @@ impl Agent {
         },
         run: |_, _| ExitCode::Unimplemented,
         announce: None,
+        address: None,
         class_monitor: None,
         class_operate: None,
     };
@@ -109,6 +114,9 @@ impl Agent {
         self.usage.replace("$ACTIONS", heartbeat_class::OPERATIONS).replace("$0", called_as)
     }
 }
+
+/// See [`Agent::address`].
+pub(crate) type AddressOf = for<'a> fn(&'a Context, Action) -> Result<IpAddr<'a>, ExitCode>;
 
 /// Seconds that a cluster manager of the OCF kind should give the actions.
 #[derive(Debug, Clone, Copy)]

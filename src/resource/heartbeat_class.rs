@@ -106,9 +106,15 @@ pub fn operate(context: &Context, operation: &str) -> Report {
         _ => (agent.action(operation).unwrap_or(Action::Usage), false),
     };
     let code = act(context, action).number();
+    Report { code, line: log_result(context, code, asks) }
+}
+
+/// Logs the result line of an exit code, and returns it. `asks` is for status and monitor.
+pub(super) fn log_result(context: &Context, code: u8, asks: bool) -> String {
     let line = result_line(code, asks);
-    context.log.tagged(&format!("{AGENT_DIRECTORY}{}", agent.name), &context.instance).line(&line);
-    Report { code, line }
+    let tag = format!("{AGENT_DIRECTORY}{}", context.agent.name);
+    context.log.tagged(&tag, &context.instance).line(&line);
+    line
 }
 
 /// Runs an action of the agent; a restart is a stop and then, when that went well, a start.

@@ -13,20 +13,32 @@ pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
+mod ip_batch;
+mod ip_loopback;
 mod ip_parameters;
+mod ip_run;
+pub mod ip_src_addr;
+pub mod ipv6_addr;
 pub mod lvm;
 pub mod manager;
 pub mod meta_data;
+pub mod ocf;
 pub mod pseudo;
 pub mod raid1;
 pub mod runner;
 pub mod script;
 pub mod script_log;
+pub mod send_arp;
+pub mod systemd;
 pub mod takeover;
 
 pub use agent::{
     is_true, Action, Agent, Call, Context, ExitCode, Parameter, Parameters, Timeouts, WrongArguments,
 };
+
+use std::net::IpAddr;
+
+use crate::config::haresources::Resource;
 
 /// The shell functions that scripts read, for hosts that have none (resources spec 5.4).
 pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
@@ -36,9 +48,13 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &ocf::OCF,
     &filesystem::FILESYSTEM,
     &lvm::LVM,
     &raid1::RAID1,
+    &ip_src_addr::IPSRCADDR,
+    &ipv6_addr::IPV6ADDR,
+    &send_arp::SENDARP,
 ];
 
 /// Their names, in the same order.
@@ -57,9 +73,29 @@ pub fn agent(name: &str) -> Option<&'static Agent> {
     AGENTS.iter().find(|agent| agent.name == name).copied()
 }
 
+/// The address that a word of haresources stands for, where a built-in agent has its name.
+pub fn address_of(resource: &Resource) -> Option<IpAddr> {
+    let agent = agent(&resource.script).filter(|agent| agent.address.is_some())?;
+    let arguments: Vec<&str> = resource.arguments.iter().map(String::as_str).collect();
+    let parameters = (agent.from_arguments)(&arguments).ok()?.parameters;
+    parameters.get("ip").or_else(|| parameters.get("ipv6addr"))?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_haresources_stand_for_addresses() {
+        let address = |word: &str| address_of(&Resource::new(word)).map(|address| address.to_string());
+        assert_eq!(address("10.0.0.1/24/eth0"), Some("10.0.0.1".to_owned()));
+        assert_eq!(address("IPaddr2::10.0.0.2"), Some("10.0.0.2".to_owned()));
+        assert_eq!(address("IPv6addr::2001:db8::5/64"), Some("2001:db8::5".to_owned()));
+        assert_eq!(
+            (address("SendArp::10.0.0.1/eth0"), address("httpd"), address("IPaddr::x")),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn the_table_has_each_name_once_and_every_parameter_is_described() {

@@ -12,3 +12,8 @@ pub fn line(text: &str) {
 pub fn error_line(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
+
+/// A text on standard error, without an end of line.
+pub fn error(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
+}

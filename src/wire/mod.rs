@@ -9,6 +9,7 @@
 //! found right. Local sources (API socket, FIFO) have no signature; they are trusted by their
 //! file's permissions.
 
+pub mod apphb;
 mod base64;
 mod classic;
 mod compress;

@@ -6,7 +6,7 @@ SERVICE = "10.9.0.100"
 OURS, ORIGINAL = "ours", "the original"
 
 # A machine's own address in the service network.
-ADDRESSES = {"alpha": "10.9.0.1/24", "beta": "10.9.0.2/24"}
+ADDRESSES = {"alpha": "10.9.0.1/24", "beta": "10.9.0.2/24", "client": "10.9.0.200/24"}
 
 # Slow machines on a busy host: nobody may look dead for being slow.
 TIMES = "keepalive 1\nwarntime 8\ndeadtime 15\ninitdead 60\n"
@@ -64,6 +64,6 @@ def configuration(media: str, *, more="", haresources=None, auto_failback="off")
 
 def node(world: World, name: str, kind: str, files: dict, **options) -> Node:
     """A machine for a node, switched off; both kinds read the same files."""
-    machine = world.machine(name, debian=kind == ORIGINAL or options.pop("debian", False), files=files,
+    machine = world.machine(name, debian=options.pop("debian", False) or kind == ORIGINAL, files=files,
                             address=ADDRESSES[name], **options)
     return Node(machine, kind)

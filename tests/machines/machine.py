@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 import select
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -142,6 +144,15 @@ class Machine:
         """Types a line on the console of a machine without agent."""
         self._typewriter().sendall(text.encode() + b"\n")
 
+    def wait_for(self, pattern: str, start: int, limit_s: float = RUN_SECONDS) -> str:
+        """What the console shows from this place on, once it holds the pattern."""
+        end = time.monotonic() + limit_s
+        while not re.search(pattern, text := self.console()[start:]):
+            if time.monotonic() > end:
+                raise MachineError(f"{self.name}'s console does not show {pattern!r} within {limit_s} s")
+            time.sleep(0.1)
+        return text
+
     def event(self, name: str):
         """What the hardware told under this name (a QMP event), or None."""
         self._read_events()
@@ -233,6 +244,8 @@ class Machine:
     def _typewriter(self):
         if self._control is None:
             self._control = self._connect("console")
+            # What the console shows is in its file; unread here, it would make the machine wait.
+            threading.Thread(target=_drain, args=(self._control,), daemon=True).start()
         return self._control
 
     def _line(self, end: float):
@@ -258,6 +271,14 @@ class Machine:
                 return
             *lines, self._monitor_rest = (self._monitor_rest + data).split(b"\n")
             self.events += [message for message in map(json.loads, filter(None, lines)) if "event" in message]
+
+
+def _drain(connection: socket.socket):
+    try:
+        while connection.recv(65536):
+            pass
+    except OSError:
+        pass
 
 
 def _mkfs() -> list:

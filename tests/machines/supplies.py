@@ -15,7 +15,10 @@ TOOLS = ["qemu-system-x86", "busybox-static", "kmod", "e2fsprogs"]
 # To make a root of Debian's packages.
 ROOT_TOOLS = ["mmdebstrap", "squashfs-tools"]
 # To compile the first program of a machine that has no other but ours.
-COMPILER = ["gcc", "libc6-dev"]
+COMPILER = ["musl-tools"]
+
+# The kernel of all machines, unless a scenario takes another.
+KERNEL = "linux-image-amd64"
 
 # The programs of the root, besides Debian's essential ones.
 ROOT_PACKAGES = [
@@ -25,6 +28,13 @@ ROOT_PACKAGES = [
 ]
 # No machine needs these, and each boot reads the image.
 ROOT_WITHOUT = ["/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*"]
+
+# Debian's older releases, oldest first: Linux 2.6.32, 3.2, 3.16, 4.9, 4.19, 5.10. Those that are long
+# over are only in the archive, whose keys have expired.
+OLDER = [("http://archive.debian.org/debian", suite)
+         for suite in ("squeeze", "wheezy", "jessie", "stretch", "buster")]
+OLDER += [("http://deb.debian.org/debian", suite) for suite in ("buster", "bullseye")]
+KEYS = Path("/usr/share/keyrings")
 
 # A kernel of its own package boots in this time with hardware virtualisation, or that does not work.
 KVM_PROBE_SECONDS = 20
@@ -54,7 +64,7 @@ class Supplies:
         """Everything that scenarios with these needs use."""
         self.install(TOOLS)
         self.qemu_version = re.search(r"version (\S+)", _output(["qemu-system-x86_64", "--version"]))[1]
-        self.use_kernel("linux-image-amd64")
+        self.use_kernel(KERNEL)
         self.accel = self._accelerator()
         if DEBIAN_ROOT in needs:
             self.install(ROOT_TOOLS)
@@ -96,18 +106,20 @@ class Supplies:
 
     # ---- kernel ----------------------------------------------------------------------------
 
-    def use_kernel(self, package: str):
-        """Takes this package's kernel, or the one that it depends on, unpacked and not installed."""
-        names = _output(["apt-cache", "depends", "--important", package])
+    def use_kernel(self, package: str, source=()):
+        """Takes this package's kernel, or the one that it depends on, unpacked and not installed.
+        `source` are options for apt where it is not to use this machine's own lists."""
+        names = _output(["apt-cache", *source, "depends", "--important", package])
         depends = re.search(r"Depends: (linux-image-\d\S+)", names)
         package = depends[1] if depends else package
         place = self.work / "kernels" / package
         if not (place / "complete").exists():
-            self._refresh()
+            if not source:
+                self._refresh()
             print(f"unpacking {package}", flush=True)
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
-            if subprocess.run(["apt-get", "download", "-q", package], cwd=place, check=False,
+            if subprocess.run(["apt-get", *source, "download", "-q", package], cwd=place, check=False,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
                 raise Missing(f"apt-get could not download {package}")
             deb = next(place.glob("*.deb"))
@@ -119,6 +131,34 @@ class Supplies:
             (place / "complete").write_text(f"{release} {version}\n")
         self.kernel_release, self.kernel_version = (place / "complete").read_text().split()
         self.kernel, self.modules_of = place / "boot" / f"vmlinuz-{self.kernel_release}", place
+
+    def use_oldest_kernel(self) -> list:
+        """Takes the kernel of Debian's oldest release that apt reaches. What was not reached is returned."""
+        out_of_reach = []
+        for url, suite in OLDER:
+            try:
+                self.use_kernel(f"linux-image-{'2.6-' if suite == 'squeeze' else ''}amd64",
+                                self._apt_options(url, suite))
+                return out_of_reach
+            except (Missing, subprocess.CalledProcessError):
+                out_of_reach.append(f"{suite} at {url}")
+        raise Missing(f"apt reaches none of {', '.join(out_of_reach)}")
+
+    def _apt_options(self, url: str, suite: str) -> list:
+        """Options that let apt see this release alone; this machine's own lists stay as they are."""
+        folder = self.work / "apt" / suite
+        (folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        keys = ",".join(str(KEYS / name) for name in ("debian-archive-keyring.gpg", "debian-archive-removed-keys.gpg"))
+        (folder / "list").write_text(f"deb [check-valid-until=no signed-by={keys}] {url} {suite} main\n")
+        (folder / "status").write_text("")
+        values = {"Dir::Etc::sourcelist": "list", "Dir::Etc::sourceparts": "parts", "Dir::State": ".",
+                  "Dir::State::status": "status", "Dir::State::lists": "lists", "Dir::Cache": "cache"}
+        options = [f"-o{name}={folder / value}" for name, value in values.items()]
+        options += ["-oAPT::Sandbox::User=root", "-oAPT::Update::Error-Mode=any"]
+        if subprocess.run(["apt-get", *options, "update", "-q"], check=False, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode:
+            raise Missing(f"apt does not reach {suite} at {url}")
+        return options
 
     def modules(self, names) -> list:
         """Files of these modules and of all they need, each after what it needs, with parameters; the
@@ -198,7 +238,7 @@ class Supplies:
     def compiled(self, source: str) -> Path:
         """The static program of one C file of `guest`."""
         target = self.work / Path(source).stem
-        subprocess.run(["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(target),
+        subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(target),
                         str(self.here / "guest" / source)], check=True)
         return target
 

@@ -1,8 +1,11 @@
 """The machines of one scenario, the cables between them, and what was seen."""
 
 import re
+import select
 import shutil
+import socket
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +23,20 @@ class Failure(Exception):
 
 class NotPossible(Exception):
     """The scenario cannot be played here; the text says what was seen."""
+
+
+def _forward(sockets):
+    """A hub: each packet goes to all the other machines that are on."""
+    while True:
+        for end in select.select([end for end, _ in sockets], [], [])[0]:
+            packet = end.recv(65536)
+            for other, near in sockets:
+                if other is not end:
+                    try:
+                        other.sendto(packet, socket.MSG_DONTWAIT, near)
+                    except OSError:
+                        # It is off, or takes no more now: lost, as on a wire.
+                        pass
 
 
 class World:
@@ -56,6 +73,21 @@ class World:
             mac = f"52:54:00:00:{self._cables:02x}:{last_byte:02x}"
             machine.qemu += ["-netdev", f"dgram,id={name},{sockets}",
                              "-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+
+    def network_hub(self, machines):
+        """One Ethernet hub with a new card of each machine on it."""
+        path, name = self._cable()
+        sockets = []
+        for number, machine in enumerate(machines, 1):
+            near, far = f"{path}-{number}", f"{path}-hub{number}"
+            end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            end.bind(far)
+            sockets.append((end, near))
+            machine.qemu += ["-netdev", f"dgram,id={name},local.type=unix,local.path={near},"
+                                        f"remote.type=unix,remote.path={far}",
+                             "-device", f"virtio-net-pci,netdev={name},romfile=,"
+                                        f"mac=52:54:00:00:{self._cables:02x}:{number:02x}"]
+        threading.Thread(target=_forward, args=(sockets,), daemon=True).start()
 
     def _cable(self):
         self._cables += 1

@@ -9,6 +9,7 @@ mod acts;
 mod failed_starts;
 mod fifo;
 mod filesystem;
+mod guard;
 mod handover;
 mod links;
 mod pauses;

@@ -10,12 +10,11 @@ use ha_core::config::directive::{Support, DIRECTIVES};
 use crate::common::{binary, skip};
 
 /// Directives of ha.cf whose effect does not exist yet: the start is refused.
-const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host", "use_apphbd"];
+const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[
-    // fencing and watchdogs
-    "apphbd",
+    // fencing
     "meatclient",
     "stonith",
     // DRBD
@@ -29,7 +28,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "IPv6addr",
     "LinuxSCSI",
     "MailTo",
-    "OCF",
     "SendArp",
     "ServeRAID",
     "WAS",
