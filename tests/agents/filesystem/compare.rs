@@ -75,7 +75,7 @@ const OCF_DIFFERENCES: &[Difference] = &[
         name: "status file",
         why: "dd(1) is not run",
         debian: "log: ERROR: dd said: ",
-        ours: "log: ERROR: PLACE",
+        ours: ": Read-only file system (os error ",
     },
 ];
 
