@@ -125,7 +125,7 @@ fn an_unmount_that_never_ends() {
         fs::create_dir(world.path("data")).unwrap();
         let data = world.text("data");
         let Some(device) = world.new_device("ext4") else { return };
-        let Some(server) = Silent::mount_as("fuseblk", &device, &world.path("data")) else { return };
+        let Some(_server) = Silent::mount_as("fuseblk", &device, &world.path("data")) else { return };
         let began = Instant::now();
         let more = [("OCF_RESKEY_fstype", "fuseblk"), SHORT];
         assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
@@ -134,13 +134,5 @@ fn an_unmount_that_never_ends() {
             &format!("ERROR: umount {data}: no answer within 1.5 s\n"),
             &format!("ERROR: Couldn't unmount {data}, giving up!\n"),
         ]);
-        // It is in no table any more, and still not done.
-        assert!(world.mounted("data").is_none());
-        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
-        world.logged(&[&format!(
-            "ERROR: The file system on {device} is still in use by the kernel ({device})"
-        )]);
-        drop(server);
-        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 0, "{}", world.log());
     });
 }
