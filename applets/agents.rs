@@ -28,13 +28,10 @@ pub fn definition(agent: &'static Agent) -> Command {
     let heading = "Parameters of the OCF form, with OCF_RESKEY_ in front in the environment:\n";
     let mut command = Command::new(agent.name)
         .long_about(format!("{}\n\n{}", agent.description, agent.usage_text(agent.name)))
-        .arg(Arg::new("argument").value_name("argument").num_args(0..).help("As in haresources behind ::"))
-        .arg(
-            Arg::new("operation")
-                .value_name("operation")
-                .required(true)
-                .help("start, stop, restart, status, monitor, validate-all, usage or meta-data"),
-        );
+        .arg(Arg::new("word").value_name("word").num_args(1..).required(true).help(
+            "What stands behind :: in haresources, then start, stop, restart, status, monitor, validate-all, \
+             usage or meta-data",
+        ));
     if !parameters.is_empty() {
         command = command.after_long_help(format!("{heading}{}", parameters.concat()));
     }

@@ -78,7 +78,8 @@ impl Cluster {
         }
     }
 
-    fn is_at_rest(&self) -> bool {
+    /// No job, no dialogue and no doubt is under way: what is claimed here is what is active here.
+    pub fn is_at_rest(&self) -> bool {
         let resources = !self.settings.manage_resources || self.claims.phase == Phase::Stable;
         !self.ended
             && self.outputs.is_empty()

@@ -5,6 +5,7 @@
 //! last, `outcome`, ends the job. A child that ends without one is judged by [`without_outcome`].
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -276,7 +277,8 @@ async fn follow(child: &mut Child, sender: &mpsc::UnboundedSender<ChildEvent>) -
     }
 }
 
-fn parse_outcome(line: &str) -> Option<JobOutcome> {
+/// The last line of a job.
+pub(super) fn parse_outcome(line: &str) -> Option<JobOutcome> {
     let mut words = line.strip_prefix("outcome ")?.split(' ');
     let mut set = |name: &str| words.next()?.strip_prefix(name)?.parse::<ResourceSet>().ok();
     let start_failed = set("start-failed=")?;
@@ -287,7 +289,16 @@ fn parse_outcome(line: &str) -> Option<JobOutcome> {
 /// This program under an applet's name. `/proc/self/exe` is still right after an upgrade replaced
 /// the file.
 fn applet(name: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(PathBuf::from("/proc/self/exe"));
+    applet_command(name, arguments, environment).into()
+}
+
+/// The same for who has no runtime.
+pub(super) fn applet_command(
+    name: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> std::process::Command {
+    let mut command = std::process::Command::new("/proc/self/exe");
     command
         .arg0(name)
         .args(arguments)

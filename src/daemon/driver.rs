@@ -29,6 +29,7 @@ use super::copies::Copies;
 use super::environment::child_environment;
 use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::guard::record::Post;
 use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
@@ -38,6 +39,7 @@ use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
+mod guarded;
 mod settings;
 mod successor;
 
@@ -86,6 +88,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Where this run leaves word for its guard.
+    pub post: Post,
 }
 
 /// Runs until the cluster says how it ends.
@@ -96,6 +100,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
+        driver.former_life();
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
@@ -181,6 +186,8 @@ pub(super) struct Driver {
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    post: Post,
+    program_identity: (u64, u64),
     foreground: bool,
     debug_level: u8,
     pub(super) requests: Vec<(RequestId, ClientId)>,
@@ -234,6 +241,8 @@ impl Driver {
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            post: plan.post,
+            program_identity: guarded::program_identity(),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -253,6 +262,7 @@ impl Driver {
         if self.peer_was_away {
             self.feed(Input::PeerWasAway);
         }
+        self.last_words();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -323,10 +333,12 @@ impl Driver {
         self.logger.log_all(self.media.take_events());
         self.hand_over_at_rest();
         self.quick_restart_without_programs();
+        self.leave_word();
     }
 
     fn refresh_load(&mut self) {
         self.load_due_ms = monotonic_ms() + LOAD_EVERY_MS;
+        self.miss_guard();
         // A file of the kernel, not of a disk.
         if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
             self.feed(Input::LoadAverage(text.trim_end().to_owned()));

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod environment;
 pub mod fifo;
 pub mod groups;
+pub mod guard;
 pub mod hooks;
 pub mod host_cache;
 pub mod identity;

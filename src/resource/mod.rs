@@ -20,11 +20,13 @@ pub mod ip_src_addr;
 pub mod ipv6_addr;
 pub mod manager;
 pub mod meta_data;
+pub mod ocf;
 pub mod pseudo;
 pub mod runner;
 pub mod script;
 pub mod script_log;
 pub mod send_arp;
+pub mod systemd;
 pub mod takeover;
 
 pub use agent::{
@@ -46,6 +48,7 @@ pub const AGENTS: &[&Agent] = &[
     &ip_src_addr::IPSRCADDR,
     &ipv6_addr::IPV6ADDR,
     &send_arp::SENDARP,
+    &ocf::OCF,
 ];
 
 /// Their names, in the same order.

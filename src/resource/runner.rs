@@ -13,7 +13,7 @@ use super::ip_batch::{Started, Stopped};
 use super::ip_run::{Address, Run, StartedAddress, StoppedAddress};
 use super::script::{says_running, Environment, Program, Script};
 use super::script_log::ScriptLog;
-use super::{Agent, Call, Context, WrongArguments};
+use super::{systemd, Agent, Call, Context, ExitCode, WrongArguments};
 
 /// Times a failing stop is tried again, unless HA_STOPRETRYMAX says otherwise.
 const STOP_RETRIES: i64 = 10;
@@ -85,18 +85,30 @@ impl Runner {
     pub fn is_active(&self, word: &str) -> bool {
         let resource = Resource::new(word);
         let Some(script) = self.locate(&resource) else { return false };
+        let arguments = arguments_of(&resource);
         match script.program {
             Program::BuiltIn(agent) => self
-                .run_built_in(agent, &arguments_of(&resource), "status")
+                .run_built_in(agent, &arguments, "status")
                 .is_some_and(|report| says_running(report.line.as_bytes())),
-            Program::File => match self.environment.is_active(&script.path, &arguments_of(&resource)) {
-                Ok(active) => active,
-                Err(error) => {
-                    self.report_unrunnable(&script.path, &error);
-                    false
-                }
-            },
+            Program::File => self.asked(&script.path, self.environment.is_active(&script.path, &arguments)),
+            Program::Lsb => self.asked(
+                &script.path,
+                self.environment.is_active_by_code(&script.path, &arguments, self.log.debug_file()),
+            ),
+            Program::Ocf(ocf) => {
+                let code = ocf.run(&self.environment, "monitor", self.log.debug_file());
+                self.asked(&script.path, code.map(|code| code == ExitCode::Success.number()))
+            }
+            Program::Unit(unit) => self.asked(&script.path, systemd::is_active(&unit)),
         }
+    }
+
+    /// What cannot be asked is not active, and said to be so.
+    fn asked(&self, path: &Path, answer: io::Result<bool>) -> bool {
+        answer.unwrap_or_else(|error| {
+            self.report_unrunnable(path, &error);
+            false
+        })
     }
 
     /// Some member of the group is active here.
@@ -237,7 +249,8 @@ impl Runner {
             return observer(index, word, MemberState::Inactive);
         }
         result.code = code;
-        let missing = self.environment.resolve(&Resource::new(word).script).is_none();
+        let resource = Resource::new(word);
+        let missing = self.environment.resolve(&resource.script, &arguments_of(&resource)).is_none();
         let active = !missing && self.is_active(word);
         if active {
             result.still_active = true;
@@ -259,12 +272,12 @@ impl Runner {
         let mut scripts: HashMap<String, Option<Script>> = HashMap::new();
         let mut run = Run::default();
         for resource in resources {
-            let resolve = || self.environment.resolve(&resource.script);
-            let script = scripts.entry(resource.script.clone()).or_insert_with(resolve);
-            let Some(Script { program: Program::BuiltIn(agent), path }) = script else { break };
-            if agent.address.is_none() {
+            if super::agent(&resource.script).is_none_or(|agent| agent.address.is_none()) {
                 break;
             }
+            let resolve = || self.environment.resolve(&resource.script, &arguments_of(resource));
+            let script = scripts.entry(resource.script.clone()).or_insert_with(resolve);
+            let Some(Script { program: Program::BuiltIn(agent), path }) = script else { break };
             let Ok(Call { instance, parameters }) = (agent.from_arguments)(&arguments_of(resource)) else {
                 break;
             };
@@ -319,19 +332,16 @@ impl Runner {
         let path = script.path.display();
         let words = resource.arguments.join(" ");
         self.log.line(&format!("info: Running {path} {words} {operation}"));
+        let (arguments, output) = (arguments_of(&resource), self.log.debug_file());
         let code = match script.program {
             Program::BuiltIn(agent) => {
-                self.run_built_in(agent, &arguments_of(&resource), operation).map_or(1, |report| report.code)
+                self.run_built_in(agent, &arguments, operation).map_or(1, |report| report.code)
             }
-            Program::File => {
-                let output = self.log.debug_file();
-                match self.environment.run(&script.path, &arguments_of(&resource), operation, output) {
-                    Ok(code) => code,
-                    Err(error) => {
-                        self.report_unrunnable(&script.path, &error);
-                        126
-                    }
-                }
+            Program::Unit(unit) => systemd::operate(&unit, operation, &self.log),
+            Program::Ocf(ocf) => self.ran(&script.path, ocf.run(&self.environment, operation, output)),
+            Program::File | Program::Lsb => {
+                let code = self.environment.run(&script.path, &arguments, operation, output);
+                self.ran(&script.path, code)
             }
         };
         if code != 0 {
@@ -340,8 +350,16 @@ impl Runner {
         code
     }
 
+    /// What cannot be run has failed, with the shell's exit code for that.
+    fn ran(&self, path: &Path, code: io::Result<u8>) -> u8 {
+        code.unwrap_or_else(|error| {
+            self.report_unrunnable(path, &error);
+            126
+        })
+    }
+
     fn locate(&self, resource: &Resource) -> Option<Script> {
-        let script = self.environment.resolve(&resource.script);
+        let script = self.environment.resolve(&resource.script, &arguments_of(resource));
         if script.is_none() {
             self.log.line(&format!("ERROR: Cannot locate resource script {}", resource.script));
         }

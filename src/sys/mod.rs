@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod fifo;
+pub mod fork;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;

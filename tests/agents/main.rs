@@ -3,6 +3,7 @@
 mod addresses;
 #[allow(dead_code)]
 mod beside;
+mod classes;
 mod inside;
 #[path = "../support/skip.rs"]
 mod skip;

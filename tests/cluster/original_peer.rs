@@ -10,9 +10,9 @@ use crate::core::{Cluster, ClusterSettings, Faults};
 const KEEPALIVE_MS: u64 = 100;
 
 /// node1 is ours, node2 is the script.
-struct Play {
-    ours: Cluster,
-    now_ms: u64,
+pub(crate) struct Play {
+    pub(crate) ours: Cluster,
+    pub(crate) now_ms: u64,
     generation: u64,
     sequence: u64,
     /// The script's beats go out.
@@ -22,9 +22,9 @@ struct Play {
     jobs: Vec<(u64, Input)>,
     /// Groups that do not start here.
     broken: ResourceSet,
-    done: Vec<Job>,
-    sent: Vec<Message>,
-    log: Vec<String>,
+    pub(crate) done: Vec<Job>,
+    pub(crate) sent: Vec<Message>,
+    pub(crate) log: Vec<String>,
 }
 
 impl Play {
@@ -34,6 +34,14 @@ impl Play {
     }
 
     fn settled_with(auto_failback: AutoFailback) -> Self {
+        let mut play = Self::unstarted(auto_failback, None);
+        play.input(Input::Start);
+        play.joins("local");
+        assert_eq!(play.ours.holding(), ResourceSet::LOCAL, "{:#?}", play.log);
+        play
+    }
+
+    pub(crate) fn unstarted(auto_failback: AutoFailback, resume: Option<ResourceSet>) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
             local: names[0].clone(),
@@ -53,12 +61,12 @@ impl Play {
             max_rexmit_delay_ms: 250,
             manage_resources: true,
             local_keys: vec!["key1".to_owned()],
-            resume: None,
+            resume,
             random_seed: 7,
             faults: Faults::default(),
             membership: Default::default(),
         };
-        let mut play = Self {
+        Self {
             ours: Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 }),
             now_ms: 0,
             generation: 5,
@@ -70,11 +78,7 @@ impl Play {
             done: Vec::new(),
             sent: Vec::new(),
             log: Vec::new(),
-        };
-        play.input(Input::Start);
-        play.joins("local");
-        assert_eq!(play.ours.holding(), ResourceSet::LOCAL, "{:#?}", play.log);
-        play
+        }
     }
 
     /// The peer becomes active and says what it holds.
@@ -93,7 +97,7 @@ impl Play {
         self.run_ms(200);
     }
 
-    fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         let now = Now { monotonic_ms: self.now_ms, wall_s: 1 + self.now_ms / 1000 };
         self.ours.handle(now, input);
         while let Some(output) = self.ours.poll_output() {
@@ -114,7 +118,7 @@ impl Play {
         }
     }
 
-    fn run_ms(&mut self, span_ms: u64) {
+    pub(crate) fn run_ms(&mut self, span_ms: u64) {
         for _ in 0..span_ms {
             self.now_ms += 1;
             if self.beats && self.now_ms >= self.next_beat_ms {
@@ -181,7 +185,7 @@ impl Play {
         self.beats = true;
     }
 
-    fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         self.input(Input::Command { request: RequestId(1), command });
     }
 

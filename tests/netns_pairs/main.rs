@@ -8,6 +8,7 @@ mod common;
 mod acts;
 mod failed_starts;
 mod fifo;
+mod guard;
 mod handover;
 mod links;
 mod pauses;

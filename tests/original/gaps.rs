@@ -31,7 +31,6 @@ const PROGRAMS_MISSING: &[&str] = &[
     "LVM",
     "LinuxSCSI",
     "MailTo",
-    "OCF",
     "Raid1",
     "SendArp",
     "ServeRAID",
