@@ -3,7 +3,9 @@
 mod addresses;
 #[allow(dead_code)]
 mod beside;
+mod beside_addresses;
 mod classes;
 mod inside;
+mod many_addresses;
 #[path = "../support/skip.rs"]
 mod skip;
