@@ -67,7 +67,7 @@ fn listen(listener: &Listener, stop: &PipeReader, logger: &Logger) {
                     said_ms.get(&conflict.address).is_some_and(|last| now_ms < last + LINE_INTERVAL_MS);
                 if !quiet {
                     said_ms.insert(conflict.address, now_ms);
-                    logger.log(LogLevel::Error, &line(&conflict));
+                    logger.log(LogLevel::Warning, &line(&conflict));
                 }
             }
             Ok(None) => return,

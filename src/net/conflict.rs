@@ -10,8 +10,8 @@ use std::io::{self, PipeReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
+use libc::sock_filter;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use socket2::SockFilter;
 
 use crate::sys::packet::{Framing, PacketSocket, Received};
 
@@ -145,7 +145,7 @@ fn parse_advertisement(packet: &[u8], received: &Received) -> Option<Claim> {
 }
 
 /// Lets pass ARP packets whose sender is one of the addresses.
-fn arp_filter(watched: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
+fn arp_filter(watched: &BTreeSet<IpAddr>) -> Vec<sock_filter> {
     let addresses: Vec<Ipv4Addr> = watched
         .iter()
         .filter_map(|address| match address {
@@ -167,7 +167,7 @@ fn arp_filter(watched: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
 }
 
 /// Lets pass neighbour advertisements.
-fn advertisement_filter() -> Vec<SockFilter> {
+fn advertisement_filter() -> Vec<sock_filter> {
     vec![
         load_byte(6),
         jump_if_equal(u32::from(nd::NEXT_HEADER_ICMPV6), 0, 3),
@@ -178,25 +178,30 @@ fn advertisement_filter() -> Vec<SockFilter> {
     ]
 }
 
-fn load_byte(offset: u32) -> SockFilter {
-    SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, offset)
+fn load_byte(offset: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
 }
 
-fn load_word(offset: u32) -> SockFilter {
-    SockFilter::new((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, offset)
+fn load_word(offset: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
 }
 
 /// Passes over that many instructions.
-fn jump_if_equal(value: u32, if_so: u8, if_not: u8) -> SockFilter {
-    SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, if_so, if_not, value)
+fn jump_if_equal(value: u32, if_so: u8, if_not: u8) -> sock_filter {
+    sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: if_so,
+        jf: if_not,
+        k: value,
+    }
 }
 
-fn accept() -> SockFilter {
-    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, SNAPSHOT_BYTES)
+fn accept() -> sock_filter {
+    sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: SNAPSHOT_BYTES }
 }
 
-fn reject() -> SockFilter {
-    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)
+fn reject() -> sock_filter {
+    sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const INTERVAL_MAX_MS: u64 = 86_400_000;
 const USAGE_CODE: u8 = 2;
 
 /// The program. `words` are the arguments; the value is the exit code. What cannot be sent is said on
-/// standard error and does not end it, as in the original.
+/// standard output and does not end it, as in the original.
 pub fn program(called_as: &str, words: &[String]) -> u8 {
     let parsed = Options::parse(called_as, words, "i:c:h");
     let [address, _prefix, interface, ..] = parsed.parameters.as_slice() else {
@@ -26,7 +26,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         return usage(called_as);
     }
     let Ok(address) = address.parse::<Ipv6Addr>() else {
-        print::error(&format!("ERROR: Invalid IPv6 address [{address}]"));
+        print::text(&format!("ERROR: Invalid IPv6 address [{address}]"));
         return usage(called_as);
     };
     if !std::path::Path::new("/proc/net/if_inet6").exists() {
@@ -36,7 +36,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
     let pause = Duration::from_millis(number('i', 1000).min(INTERVAL_MAX_MS));
     for _ in 0..number('c', 5).min(u64::from(u32::MAX)) {
         if let Err(text) = send(interface, address) {
-            print::error(&format!("ERROR: {text}"));
+            print::text(&format!("ERROR: {text}"));
         }
         std::thread::sleep(pause);
     }

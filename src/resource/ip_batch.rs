@@ -153,8 +153,8 @@ pub(super) fn stop<'a>(members: &[&'a Context]) -> Result<Vec<Stopped<'a>>, Netl
 /// Which of the groups have an address that is here.
 pub(super) fn any_active_of_each(groups: &[Vec<&Context>]) -> Vec<bool> {
     let Ok(mut snapshot) = Snapshot::open() else { return vec![false; groups.len()] };
-    let mut any = |group: &Vec<&Context>| group.iter().any(|context| is_active(context, &mut snapshot));
-    groups.iter().map(|group| any(group)).collect()
+    let each = groups.iter();
+    each.map(|group| group.iter().any(|context| is_active(context, &mut snapshot))).collect()
 }
 
 fn is_active(context: &Context, snapshot: &mut Snapshot) -> bool {

@@ -282,12 +282,12 @@ impl Runner {
         let mut scripts: HashMap<String, Option<Script>> = HashMap::new();
         let mut run = Run::default();
         for resource in resources {
-            let resolve = || self.environment.resolve(&resource.script, &[]);
-            let script = scripts.entry(resource.script.clone()).or_insert_with(resolve);
-            let Some(Script { program: Program::BuiltIn(agent), path }) = script else { break };
-            if agent.address.is_none() {
+            if super::agent(&resource.script).is_none_or(|agent| agent.address.is_none()) {
                 break;
             }
+            let resolve = || self.environment.resolve(&resource.script, &arguments_of(resource));
+            let script = scripts.entry(resource.script.clone()).or_insert_with(resolve);
+            let Some(Script { program: Program::BuiltIn(agent), path }) = script else { break };
             let Ok(call) = (agent.from_arguments)(&arguments_of(resource)) else {
                 break;
             };

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use socket2::{SockFilter, SockRef};
 
 /// Longest link layer address of any interface (MAX_ADDR_LEN of the kernel; InfiniBand has 20).
 pub const HARDWARE_ADDRESS_MAX_BYTES: usize = 32;
@@ -64,6 +63,26 @@ impl PacketSocket {
         Ok(packet_socket)
     }
 
+    fn attach(&self, filter: &[libc::sock_filter]) -> io::Result<()> {
+        let len = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the structure names `len` instructions that live as long as the call, which copies
+        // and checks them and writes nothing.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                mem::size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     fn bind(&self) -> io::Result<()> {
         let (address, length) = self.address(&[])?;
         // SAFETY: the address is a sockaddr_ll of at least `length` bytes, only read by the call.
@@ -78,10 +97,10 @@ impl PacketSocket {
 
     /// Opens a socket that receives packets of one ethertype on every interface, as far as the filter
     /// (SO_ATTACH_FILTER, socket(7)) lets them pass.
-    pub fn open_filtered(framing: Framing, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
+    pub fn open_filtered(framing: Framing, ethertype: u16, filter: &[libc::sock_filter]) -> io::Result<Self> {
         let packet_socket = Self::open_for_sending(framing, 0, ethertype)?;
         // Before it is bound: nothing comes in unfiltered.
-        SockRef::from(&packet_socket.socket).attach_filter(filter)?;
+        packet_socket.attach(filter)?;
         packet_socket.bind()?;
         Ok(packet_socket)
     }

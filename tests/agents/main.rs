@@ -2,10 +2,12 @@
 
 mod addresses;
 mod beside;
+mod beside_addresses;
 mod classes;
 mod filesystem;
 mod inside;
 mod simple;
+mod many_addresses;
 #[path = "../support/skip.rs"]
 mod skip;
 mod volumes;

@@ -6,6 +6,7 @@
 mod common;
 
 mod acts;
+mod addresses;
 mod failed_starts;
 mod fifo;
 mod filesystem;

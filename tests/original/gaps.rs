@@ -21,10 +21,7 @@ const PROGRAMS_MISSING: &[&str] = &[
     "dopd",
     "drbd-peer-outdater",
     // agents
-    "IPsrcaddr",
-    "IPv6addr",
     "LinuxSCSI",
-    "SendArp",
     "apache",
     "hto-mapfuncs",
     "portblock",
