@@ -8,7 +8,12 @@
 //! A new agent is one file with a constant of type [`Agent`], which tells how, and one line in [`AGENTS`].
 
 pub mod agent;
+pub mod apache;
+mod apache_check;
+pub mod apache_config;
+mod apache_process;
 pub mod command;
+pub mod drbd;
 pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
@@ -19,10 +24,13 @@ mod ip_parameters;
 mod ip_run;
 pub mod ip_src_addr;
 pub mod ipv6_addr;
+pub mod linux_scsi;
 pub mod lvm;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
+pub mod packet_filter;
+pub mod portblock;
 pub mod pseudo;
 pub mod raid1;
 pub mod runner;
@@ -48,6 +56,11 @@ pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 pub const AGENTS: &[&Agent] = &[
     &ip_addr::IPADDR,
     &ip_addr::IPADDR2,
+    &apache::APACHE,
+    &drbd::DRBDDISK,
+    &drbd::DRBDUPPER,
+    &linux_scsi::LINUX_SCSI,
+    &portblock::PORTBLOCK,
     &ocf::OCF,
     &filesystem::FILESYSTEM,
     &lvm::LVM,

@@ -1,11 +1,14 @@
 //! Resource agents: ours against a real kernel, and ours beside Debian's.
 
 mod addresses;
+mod apache;
 #[allow(dead_code)]
 mod beside;
 mod classes;
+mod doubles;
 mod filesystem;
 mod inside;
+mod portblock;
 #[path = "../support/skip.rs"]
 mod skip;
 mod volumes;

@@ -17,27 +17,18 @@ const PROGRAMS_MISSING: &[&str] = &[
     // fencing
     "meatclient",
     "stonith",
-    // DRBD
-    "dopd",
-    "drbd-peer-outdater",
     // agents
     "AudibleAlarm",
     "Delay",
     "ICP",
-    "IPsrcaddr",
-    "IPv6addr",
-    "LinuxSCSI",
     "MailTo",
-    "SendArp",
     "ServeRAID",
     "WAS",
     "WinPopup",
     "Xinetd",
-    "apache",
     "db2",
     "hto-mapfuncs",
     "ids",
-    "portblock",
 ];
 
 /// Programs that will not come, and why.
