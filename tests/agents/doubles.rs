@@ -1,6 +1,6 @@
 //! Agents whose programs and devices no namespace has: drbdadm and sg_persist are recorded doubles here,
 //! shell scripts that answer as the real ones were seen to answer and note how they were called. The real
-//! ones run in the virtual machines of the second test command.
+//! drbdadm is met in tests/machines (scenario drbd).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,18 +1,23 @@
 //! A service with data: MySQL on a DRBD volume, NFS. DRBD, the database and the kernel's NFS server are
-//! stand-ins that note what they are told; the real ones run in virtual machines by the second command.
+//! stand-ins that note what they are told; the real ones are met in tests/machines. The volume
+//! is a directory that Filesystem mounts elsewhere.
 
 use crate::common::pairs::{Pair, ADDRESSES, NODES};
 use crate::site::{order, pair, says, stand_in};
 
+const VOLUME: &str = "/var/lib/heartbeat/volume";
+const DATA: &str = "/var/lib/heartbeat/data";
+
 /// drbdadm with one resource whose role is in a file, and a note of each change.
 const DRBDADM: &str = "#!/bin/sh\nfile=/var/lib/heartbeat/role\nrole=$(cat $file 2>/dev/null || echo Secondary)\n\
 case $1 in\nrole) echo $role/Unknown ;;\nprimary) [ $role = Primary ] || echo drbd primary >>/var/lib/heartbeat/order; echo Primary >$file ;;\n\
-secondary) [ $role = Secondary ] || echo drbd secondary >>/var/lib/heartbeat/order; echo Secondary >$file ;;\nesac\n";
+secondary) grep -q heartbeat/data /proc/mounts && exit 17; [ $role = Secondary ] || echo drbd secondary >>/var/lib/heartbeat/order; echo Secondary >$file ;;\nesac\n";
 
 /// The daemons find the stand-in before the system's programs.
 fn start_with_drbd(pair: &Pair) {
     for node in 0..2 {
         let host = pair.host(node);
+        host.write_file(&format!("{VOLUME}/database"), "rows\n").expect("volume");
         host.write_file_with_mode("/etc/ha.d/bin/drbdadm", DRBDADM, 0o755).expect("drbdadm");
         let wrapper = "#!/bin/sh\nPATH=/etc/ha.d/bin:$PATH exec /ha drbddisk \"$@\"\n";
         host.write_file_with_mode("/etc/ha.d/resource.d/drbddisk", wrapper, 0o755).expect("wrapper");
@@ -29,15 +34,14 @@ fn holds_address(pair: &Pair, node: usize) {
 #[test]
 fn mysql_on_a_drbd_volume() {
     let resources = format!(
-        "node1 drbddisk::r0 Filesystem::/dev/drbd0::/srv/mysql::ext3 mysqld IPaddr2::{}/24/eth0",
+        "node1 drbddisk::r0 Filesystem::{VOLUME}::{DATA}::none::bind mysqld IPaddr2::{}/24/eth0",
         ADDRESSES[0]
     );
     let Some(pair) = pair(&["auto_failback off"], &resources) else { return };
-    stand_in(&pair, "Filesystem");
-    stand_in(&pair, "mysqld");
+    stand_in(&pair, "mysqld", &format!("{DATA}/database"));
     start_with_drbd(&pair);
     holds_address(&pair, 0);
-    let up = ["drbd primary", "Filesystem start", "mysqld start"];
+    let up = ["drbd primary", "mysqld start"];
     assert_eq!(order(&pair, 0), up);
     says(&pair, 0, &["/etc/ha.d/resource.d/drbddisk", "r0", "status"], "running (Primary)");
     says(&pair, 1, &["/etc/ha.d/resource.d/drbddisk", "r0", "status"], "stopped (Secondary)");
@@ -47,7 +51,7 @@ fn mysql_on_a_drbd_volume() {
     });
     pair.command(0, "hb_standby", "all");
     holds_address(&pair, 1);
-    assert_eq!(order(&pair, 0), ["mysqld stop", "Filesystem stop", "drbd secondary"]);
+    assert_eq!(order(&pair, 0), ["mysqld stop", "drbd secondary"]);
     assert_eq!(order(&pair, 1), up);
     says(&pair, 0, &["/etc/ha.d/resource.d/drbddisk", "r0", "status"], "stopped (Secondary)");
     pair.world.crash(NODES[1]).expect("crash");
@@ -58,16 +62,16 @@ fn mysql_on_a_drbd_volume() {
 #[test]
 fn nfs_with_its_state_on_the_volume() {
     let resources = format!(
-        "node1 drbddisk::r0 Filesystem::/dev/drbd0::/srv/nfs::ext3 nfslock nfs IPaddr2::{}/24/eth0",
+        "node1 drbddisk::r0 Filesystem::{VOLUME}::{DATA}::none::bind nfslock nfs IPaddr2::{}/24/eth0",
         ADDRESSES[0]
     );
     let Some(pair) = pair(&["auto_failback on"], &resources) else { return };
-    for name in ["Filesystem", "nfslock", "nfs"] {
-        stand_in(&pair, name);
+    for name in ["nfslock", "nfs"] {
+        stand_in(&pair, name, &format!("{DATA}/database"));
     }
     start_with_drbd(&pair);
     holds_address(&pair, 0);
-    let up = ["drbd primary", "Filesystem start", "nfslock start", "nfs start"];
+    let up = ["drbd primary", "nfslock start", "nfs start"];
     assert_eq!(order(&pair, 0), up);
     order(&pair, 1);
     pair.world.crash(NODES[0]).expect("crash");
@@ -78,6 +82,6 @@ fn nfs_with_its_state_on_the_volume() {
     pair.run(0, &["sh", "-c", "cd /var/lib/heartbeat && rm -f role order *.active"]);
     pair.start(0);
     holds_address(&pair, 0);
-    assert_eq!(order(&pair, 1), ["nfs stop", "nfslock stop", "Filesystem stop", "drbd secondary"]);
+    assert_eq!(order(&pair, 1), ["nfs stop", "nfslock stop", "drbd secondary"]);
     assert_eq!(order(&pair, 0), up);
 }

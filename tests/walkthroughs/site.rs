@@ -54,10 +54,12 @@ pub(crate) fn never(time: Duration, what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A script of the administrator in resource.d that is active while a file is there, and notes what it did.
-pub(crate) fn stand_in(pair: &Pair, name: &str) {
+/// It starts and stops only where `needs`, a file of its data, is there.
+pub(crate) fn stand_in(pair: &Pair, name: &str, needs: &str) {
     let text = format!(
         "#!/bin/sh\nfor operation; do :; done\nstate=/var/lib/heartbeat/{name}.active\n\
-         case $operation in\nstart) : >$state ;;\nstop) rm -f $state ;;\n\
+         case $operation in\nstart) [ -e {needs} ] || exit 1; : >$state ;;\n\
+         stop) [ ! -e $state ] || [ -e {needs} ] || exit 1; rm -f $state ;;\n\
          status) [ -e $state ] && echo running || echo stopped; exit 0 ;;\nesac\n\
          echo {name} $operation >>/var/lib/heartbeat/order\n"
     );
