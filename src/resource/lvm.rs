@@ -164,7 +164,11 @@ impl<'a> Group<'a> {
         self.context.log.info(&format!("Deactivating volume group {name}"));
         for _ in 0..STOP_TRIES {
             let done = self.change("vgchange", &["-a", "ln", name]);
-            if !self.is_available() && done {
+            let available = self.is_available();
+            if !available {
+                self.context.log.info(&format!("LVM Volume {name} is not available (stopped)"));
+            }
+            if !available && done {
                 return Ok(match self.mode {
                     Mode::Tag => self.strip_tags().map_or_else(|code| code, |()| ExitCode::Success),
                     _ => ExitCode::Success,
@@ -189,7 +193,7 @@ impl<'a> Group<'a> {
             let text = format!("LVM Volume {name} is not available (stopped)");
             match action {
                 Action::Status => self.context.log.debug(&text),
-                _ if self.context.is_probe() => self.context.log.warn(&text),
+                Action::Monitor if self.context.is_probe() => self.context.log.warn(&text),
                 _ => self.context.log.error(&text),
             }
             code = ExitCode::NotRunning;

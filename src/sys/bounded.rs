@@ -6,7 +6,7 @@
 //! the kernel lets go of it.
 
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,7 @@ where
             // the one that is started after it.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             drop(reader);
+            drop_standard_streams();
             // A parent that gave up does not read.
             let _ = writer.write_all(&encode(work()));
             // SAFETY: ends this process at once, without running anything of the parent's.
@@ -96,6 +97,16 @@ where
                 Some(answer) => decode(&answer).map_err(Failure::Failed),
                 None => Err(Failure::NoAnswer(limit)),
             }
+        }
+    }
+}
+
+/// Whoever reads the agent's output to its end must not wait for a child that never ends.
+fn drop_standard_streams() {
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        for standard in 0..=2 {
+            // SAFETY: takes numbers of open descriptors; 0 to 2 are the standard ones, which no value owns.
+            unsafe { libc::dup2(null.as_raw_fd(), standard) };
         }
     }
 }

@@ -55,7 +55,7 @@ fn rewrite(mtab: &Path, point: &Path, line: Option<&Line<'_>>) -> io::Result<()>
     let text = fs::read(mtab)?;
     let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let is_it = |line: &&[u8]| MountTable::from_mounts(line).at(point).is_some();
-    if let Some(index) = lines.iter().rposition(|line| is_it(line)) {
+    if let Some(index) = lines.iter().rposition(is_it) {
         lines.remove(index);
     } else if line.is_none() {
         return Ok(());

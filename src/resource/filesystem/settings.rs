@@ -15,6 +15,8 @@ use super::options::Options;
 const PATH_LIMIT: Duration = Duration::from_secs(10);
 /// What a cluster manager of the OCF kind gives in milliseconds when it gives nothing.
 const META_TIMEOUT_MS: u64 = 20_000;
+/// How long umount2(2) may take where no cluster manager sets a limit.
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds for TERM and KILL together with `fast_stop`.
 const FAST_STOP_S: u64 = 6;
 
@@ -107,6 +109,8 @@ pub(super) struct Settings {
     pub(super) status_file: PathBuf,
     /// How long the device or the file system may take to answer a monitor.
     pub(super) answer_limit: Duration,
+    /// How long one umount2(2) may take: it writes what is not on the disk yet.
+    pub(super) unmount_limit: Duration,
 }
 
 /// When the file system is checked before it is mounted.
@@ -156,15 +160,18 @@ impl Settings {
         let asked_none = context.value("fstype") == "none";
         let is_block = !asked_none && options.loop_device.is_none() && needs_block_device(&kind, &device);
         let given = std::env::var("OCF_RESKEY_CRM_meta_timeout").unwrap_or_default();
-        let meta_timeout_ms: u64 = given.trim().parse().unwrap_or(META_TIMEOUT_MS);
+        let given_ms: Option<u64> = given.trim().parse().ok();
+        let meta_timeout_ms = given_ms.unwrap_or(META_TIMEOUT_MS);
+        // In time to say so before the cluster manager ends us.
+        let part = |timeout_ms: u64| Duration::from_millis(timeout_ms.saturating_mul(3) / 4);
         let fast = context.boolean("fast_stop") && !kind.starts_with("gfs2");
         Ok(Self {
             stop_s: if fast { FAST_STOP_S } else { meta_timeout_ms / 1000 },
             kill_users: context.boolean("force_unmount") || context.value("force_unmount") == "safe",
             lazy_unmount: options.lazy_unmount || context.boolean("lazy_unmount"),
             check: check_mode(context),
-            // In time to say so before the cluster manager ends us.
-            answer_limit: Duration::from_millis(meta_timeout_ms.saturating_mul(3) / 4),
+            answer_limit: part(meta_timeout_ms),
+            unmount_limit: given_ms.map_or(UNMOUNT_LIMIT, part),
             status_file: status_file(context, &directory),
             device_text,
             device,

@@ -82,12 +82,12 @@ impl Filesystem<'_> {
             }
             Ok(Vec::new())
         };
-        bounded::within(SHORT_LIMIT, make).map(drop).or_else(|failure| {
+        bounded::within(SHORT_LIMIT, make).map(drop).map_err(|failure| {
             let directory = self.shown_directory();
             self.context.log.error(&format!("mkdir {directory}: {failure}"));
             let text = format!("Couldn't find directory  [{directory}] to use as a mount point");
             self.context.exit_reason(&text);
-            Err(ExitCode::NotInstalled)
+            ExitCode::NotInstalled
         })
     }
 

@@ -1,5 +1,6 @@
 //! Stop: nothing is mounted there any more, and the kernel has let go of the device.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use super::{device, process_line, users, Filesystem};
 const ROUND: Duration = Duration::from_secs(1);
 /// Between silent tries in a round.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long one umount2(2) may take: it writes what is not on the disk yet.
-const UNMOUNT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a device may take to be opened.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// How long a removal of the status file may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 /// Processes told of in each round; the others get their signal too.
@@ -117,7 +118,7 @@ impl Filesystem<'_> {
     fn give_up(&self, point: &Path) -> Outcome {
         let shown = point.display();
         if self.settings.lazy_unmount {
-            match call(point, MntFlags::MNT_DETACH) {
+            match call(point, MntFlags::MNT_DETACH, self.settings.unmount_limit) {
                 Ok(()) => {
                     self.forget(point);
                     let text = "is out of sight and still in use: its device must not be mounted elsewhere";
@@ -135,7 +136,7 @@ impl Filesystem<'_> {
     fn try_unmount(&self, point: &Path, force: bool) -> Result<Try, ExitCode> {
         for _ in 0..LAYERS_MAX {
             let Some(mount) = self.table()?.at(point).cloned() else { return Ok(Try::Gone) };
-            match call(point, force_flags(&mount, force)) {
+            match call(point, force_flags(&mount, force), self.settings.unmount_limit) {
                 Ok(()) => self.forget(point),
                 Err(failure @ Failure::NoAnswer(_)) => return Ok(Try::Hangs(failure)),
                 Err(failure) if failure.errno() == libc::EBUSY => {
@@ -197,7 +198,7 @@ impl Filesystem<'_> {
         while let Some(kept) = kept_by_kernel(device) {
             // Where this process sees it mounted, somebody else mounted it and says so.
             let table = self.table()?;
-            if table.iter().any(|mount| mount.source == device) && table.at(&self.point).is_none() {
+            if table.iter().any(|mount| is_mount_of(mount, device)) && table.at(&self.point).is_none() {
                 return Ok(ExitCode::Success);
             }
             if Instant::now() >= end {
@@ -231,13 +232,13 @@ enum Try {
     Hangs(Failure),
 }
 
-fn call(point: &Path, flags: MntFlags) -> Result<(), Failure> {
+fn call(point: &Path, flags: MntFlags, limit: Duration) -> Result<(), Failure> {
     let point = point.to_owned();
     let work = move || {
         umount2(&point, flags)?;
         Ok(Vec::new())
     };
-    bounded::within(UNMOUNT_LIMIT, work).map(drop)
+    bounded::within(limit, work).map(drop)
 }
 
 /// MNT_FORCE ends what waits for a server: from the start where the original does it, for FUSE together
@@ -253,8 +254,16 @@ fn force_flags(mount: &Mount, killing: bool) -> MntFlags {
     }
 }
 
-/// The kernel's own folder for an open ext4, xfs or btrfs on that device. Kernels that have none, and
-/// other types, say nothing.
+fn is_mount_of(mount: &Mount, device: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = std::fs::metadata(device).ok().map(|about| about.rdev());
+    let same = number.map(|number| (libc::major(number), libc::minor(number))) == mount.device;
+    // btrfs has numbers of its own.
+    same && number.is_some() || mount.source == device
+}
+
+/// What shows that a file system on that device is open: the kernel's folder for an ext4, xfs or btrfs;
+/// else the device itself, when somebody has it for himself alone.
 fn kept_by_kernel(device: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(device).ok()?;
     let below = path.strip_prefix("/dev").ok()?;
@@ -262,7 +271,20 @@ fn kept_by_kernel(device: &Path) -> Option<PathBuf> {
     let direct = ["ext4", "xfs"].iter().map(|kind| Path::new("/sys/fs").join(kind).join(&name));
     let volumes = std::fs::read_dir("/sys/fs/btrfs").into_iter().flatten().filter_map(Result::ok);
     let btrfs = volumes.map(|volume| volume.path().join("devices").join(&name));
-    direct.chain(btrfs).find(|path| path.exists())
+    let folder = direct.chain(btrfs).find(|path| path.exists());
+    folder.or_else(|| is_taken(&path).then_some(path))
+}
+
+/// Only file systems, arrays and checks take a block device for themselves (open(2), O_EXCL).
+fn is_taken(device: &Path) -> bool {
+    let path = device.to_owned();
+    let open = move || {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).custom_flags(libc::O_EXCL | libc::O_NONBLOCK).open(path)?;
+        Ok(Vec::new())
+    };
+    let result = device::is_block(device).then(|| bounded::within(OPEN_LIMIT, open));
+    result.is_some_and(|result| result.is_err_and(|failure| failure.errno() == libc::EBUSY))
 }
 
 #[cfg(test)]

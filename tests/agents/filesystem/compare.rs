@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::process::Command;
 
 use super::world::{in_namespace, Holder, World};
 use crate::beside::{Beside, Difference, Form, Whose};
@@ -57,6 +58,27 @@ const DIFFERENCES: &[Difference] = &[
     },
 ];
 
+const OCF_DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "umount with TERM",
+        why: "umount(8) is not run; what it would print is in the log",
+        debian: "err: umount: ",
+        ours: "log: ERROR: umount: ",
+    },
+    Difference {
+        name: "umount with KILL",
+        why: "as above",
+        debian: "err: umount: ",
+        ours: "log: ERROR: umount: ",
+    },
+    Difference {
+        name: "status file",
+        why: "dd(1) is not run",
+        debian: "log: ERROR: dd said: ",
+        ours: ": Read-only file system (os error ",
+    },
+];
+
 /// Calls both; `reset` runs between them, after the state was looked at.
 fn same(world: &World, both: &Beside, arguments: &[&str], reset: impl Fn()) -> Option<i32> {
     both.same(Form::Class(arguments), |whose| {
@@ -66,6 +88,43 @@ fn same(world: &World, both: &Beside, arguments: &[&str], reset: impl Fn()) -> O
         }
         vec![state]
     })
+}
+
+#[test]
+fn by_the_ocf_interface_too() {
+    in_namespace("filesystem::compare::by_the_ocf_interface_too", |world| {
+        let Some(both) = Beside::new("Filesystem", OCF_DIFFERENCES) else { return };
+        let Some(device) = world.new_device("ext4") else { return };
+        let data = world.text("data");
+        let call = |action, more: &[(&'static str, &'static str)]| {
+            let words = [("device", device.as_str()), ("directory", &data), ("fstype", "ext4")];
+            let parameters: Vec<(&str, &str)> = words
+                .into_iter()
+                .filter(|(name, _)| !more.contains(&(name, "")))
+                .chain(more.iter().copied())
+                .collect();
+            both.same(Form::Ocf(action, &parameters), |_| vec![format!("{:?}", world.mounted("data"))])
+        };
+        assert_eq!(call("validate-all", &[]), Some(0));
+        assert_eq!(call("monitor", &[]), Some(7));
+        assert_eq!(call("status", &[]), Some(7));
+        assert_eq!(call("start", &[("device", "")]), Some(6));
+        assert_eq!(call("start", &[("directory", "")]), Some(6));
+        world.expect(&[&device, &data, "ext4", "start"], 0);
+        assert_eq!(call("start", &[("run_fsck", "no")]), Some(0));
+        assert_eq!(call("status", &[]), Some(0));
+        for (level, code) in [("0", 0), ("10", 0), ("20", 0), ("30", 6)] {
+            assert_eq!(call("monitor", &[("OCF_CHECK_LEVEL", level)]), Some(code));
+        }
+        let remount = ["-o", "remount,ro", &data];
+        assert!(Command::new("mount").args(remount).status().unwrap().success());
+        assert_eq!(call("monitor", &[("OCF_CHECK_LEVEL", "20")]), Some(1));
+        // Nobody may be ended: both give up after one round of each signal.
+        let _holder = Holder::in_directory(&world.path("data"));
+        let patient = [("force_unmount", "false"), ("fast_stop", "no"), ("CRM_meta_timeout", "2000")];
+        assert_eq!(call("stop", &patient), Some(1));
+        both.finish();
+    });
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub struct Silent(#[allow(dead_code)] File);
 impl Silent {
     /// Mounts it; `None` where that is not possible, which is told.
     pub fn mount(point: &Path) -> Option<Self> {
+        Self::mount_as("fuse", "silent", point)
+    }
+
+    /// The same with a type (`fuse`, `fuseblk`) and a source.
+    pub fn mount_as(kind: &str, source: &str, point: &Path) -> Option<Self> {
         let opened = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let device = match opened {
             Ok(device) => device,
@@ -29,7 +34,7 @@ impl Silent {
         };
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("silent"), point, Some("fuse"), flags, Some(options.as_str())).expect("mount fuse");
+        mount(Some(source), point, Some(kind), flags, Some(options.as_str())).expect("mount fuse");
         let mut server = Self(device);
         server.greet();
         Some(server)

@@ -117,3 +117,30 @@ fn a_server_that_never_answers() {
         assert_eq!(call("stop"), 0);
     });
 }
+
+/// With a device behind it the kernel asks the server at the end of umount2(2) too, and waits.
+#[test]
+fn an_unmount_that_never_ends() {
+    in_namespace("filesystem::hang::an_unmount_that_never_ends", |world| {
+        fs::create_dir(world.path("data")).unwrap();
+        let data = world.text("data");
+        let Some(device) = world.new_device("ext4") else { return };
+        let Some(server) = Silent::mount_as("fuseblk", &device, &world.path("data")) else { return };
+        let began = Instant::now();
+        let more = [("OCF_RESKEY_fstype", "fuseblk"), SHORT];
+        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
+        assert!(began.elapsed() < LIMIT);
+        world.logged(&[
+            &format!("ERROR: umount {data}: no answer within 1.5 s\n"),
+            &format!("ERROR: Couldn't unmount {data}, giving up!\n"),
+        ]);
+        // It is in no table any more, and still not done.
+        assert!(world.mounted("data").is_none());
+        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
+        world.logged(&[&format!(
+            "ERROR: The file system on {device} is still in use by the kernel ({device})"
+        )]);
+        drop(server);
+        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 0, "{}", world.log());
+    });
+}

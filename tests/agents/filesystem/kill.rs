@@ -50,3 +50,38 @@ fn with_a_device_a_file_and_a_directory() {
         killed(world, &[&device, &data, "ext2"]);
     });
 }
+
+/// A check that goes on after its agent was killed is not disturbed: the next start and stop wait.
+#[test]
+fn a_check_outlives_its_agent() {
+    in_namespace("filesystem::kill::a_check_outlives_its_agent", |world| {
+        let Some(device) = world.new_device("ext2") else { return };
+        let (data, notes) = (world.text("data"), world.path("notes"));
+        std::fs::create_dir(world.path("bin")).unwrap();
+        let script = format!("#!/bin/sh\necho begin >>{0}\nsleep 1\necho end >>{0}\n", notes.display());
+        let program = world.path("bin/fsck.ext2");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", world.text("bin"), std::env::var("PATH").unwrap_or_default());
+        let noted = || std::fs::read_to_string(&notes).unwrap_or_default();
+        let kill_in_check = || {
+            let _ = std::fs::remove_file(&notes);
+            let mut command = world.agent(&[&device, &data, "ext2", "start"]);
+            let mut agent = command.env("PATH", &path).stdout(Stdio::null()).spawn().unwrap();
+            super::wait_until("the check runs", || noted() == "begin\n");
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+        };
+        kill_in_check();
+        let mut command = world.agent(&[&device, &data, "ext2", "start"]);
+        command.env("PATH", &path);
+        assert_eq!(super::world::finish(command).code, 0, "{}", world.log());
+        assert_eq!(noted(), "begin\nend\nbegin\nend\n", "{}", world.log());
+        world.expect(&[&device, &data, "ext2", "stop"], 0);
+        // Whoever hears that the stop is done may give the disk to the other node.
+        kill_in_check();
+        world.expect(&[&device, &data, "ext2", "stop"], 0);
+        assert_eq!(noted(), "begin\nend\n");
+        assert!(world.mounted("data").is_none());
+    });
+}

@@ -115,6 +115,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // First of all: the folder is emptied next, and what is mounted in it must not be.
+        let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = table.lines().filter_map(|line| line.split(' ').nth(1)).rev();
+        for point in points.filter(|point| Path::new(point).starts_with(self.directory.path())) {
+            let point = point.replace("\\040", " ");
+            let _ = nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH);
+        }
         for device in self.devices.borrow().iter() {
             // Those that a mount still holds go with it.
             let _ = Command::new("losetup").arg("-d").arg(device).stderr(Stdio::null()).status();
@@ -125,11 +132,11 @@ impl Drop for World {
 /// Type and options of the uppermost mount at a path.
 pub fn mounted_at(point: &str) -> Option<(String, String)> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap();
-    let lines = table.lines().filter_map(|line| {
+    let mut lines = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
         (fields[1] == point).then(|| (fields[2].to_owned(), fields[3].to_owned()))
     });
-    lines.last()
+    lines.next_back()
 }
 
 /// Runs a command to its end.
