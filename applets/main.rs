@@ -8,6 +8,7 @@ mod check;
 mod cl_status;
 mod delnode;
 mod demo;
+mod dopd;
 mod findif;
 mod ha_logd;
 mod ha_logger;
@@ -16,6 +17,7 @@ mod heartbeat;
 mod ipfail;
 mod mach_down;
 mod multicall;
+mod peer_outdater;
 mod pingd;
 mod propagate;
 mod req_resource;
@@ -39,6 +41,7 @@ const PROGRAMS: &[Applet] = &[
     cl_status::APPLET,
     delnode::APPLET,
     demo::APPLET,
+    dopd::APPLET,
     findif::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
@@ -46,6 +49,7 @@ const PROGRAMS: &[Applet] = &[
     heartbeat::APPLET,
     ipfail::APPLET,
     mach_down::APPLET,
+    peer_outdater::APPLET,
     pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,

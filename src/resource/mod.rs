@@ -11,6 +11,11 @@ pub mod agent;
 pub mod audible_alarm;
 pub mod command;
 pub mod delay;
+pub mod apache;
+mod apache_check;
+pub mod apache_config;
+mod apache_process;
+pub mod drbd;
 pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
@@ -21,11 +26,14 @@ mod ip_parameters;
 mod ip_run;
 pub mod ip_src_addr;
 pub mod ipv6_addr;
+pub mod linux_scsi;
 pub mod lvm;
 pub mod mail_to;
 pub mod manager;
 pub mod meta_data;
 pub mod ocf;
+pub mod packet_filter;
+pub mod portblock;
 pub mod pseudo;
 pub mod raid1;
 pub mod runner;
@@ -57,6 +65,11 @@ pub const AGENTS: &[&Agent] = &[
     &audible_alarm::AUDIBLE_ALARM,
     &delay::DELAY,
     &mail_to::MAIL_TO,
+    &apache::APACHE,
+    &drbd::DRBDDISK,
+    &drbd::DRBDUPPER,
+    &linux_scsi::LINUX_SCSI,
+    &portblock::PORTBLOCK,
     &ocf::OCF,
     &vendor::DB2,
     &vendor::ICP,

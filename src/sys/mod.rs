@@ -13,6 +13,7 @@ pub mod packet;
 pub mod print;
 pub mod process;
 pub mod readable;
+pub mod regex;
 pub mod sched;
 pub mod serial;
 pub mod syslog;

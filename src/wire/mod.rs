@@ -10,7 +10,7 @@
 //! file's permissions.
 
 pub mod apphb;
-mod base64;
+pub mod base64;
 mod classic;
 mod compress;
 mod error;

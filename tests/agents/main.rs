@@ -1,13 +1,17 @@
 //! Resource agents: ours against a real kernel, and ours beside Debian's.
 
 mod addresses;
+mod apache;
+#[allow(dead_code)]
 mod beside;
 mod beside_addresses;
 mod classes;
+mod doubles;
 mod filesystem;
 mod inside;
 mod simple;
 mod many_addresses;
+mod portblock;
 #[path = "../support/skip.rs"]
 mod skip;
 mod volumes;

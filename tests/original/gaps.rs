@@ -17,14 +17,8 @@ const PROGRAMS_MISSING: &[&str] = &[
     // fencing
     "meatclient",
     "stonith",
-    // DRBD
-    "dopd",
-    "drbd-peer-outdater",
     // agents
-    "LinuxSCSI",
-    "apache",
     "hto-mapfuncs",
-    "portblock",
 ];
 
 /// Programs that will not come, and why.

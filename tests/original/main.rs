@@ -13,6 +13,7 @@ mod stranger;
 mod apphb;
 mod clients;
 mod differences;
+mod dopd;
 mod filters;
 mod gaps;
 mod ipfail;
