@@ -40,7 +40,8 @@ fn logged(pair: &Pair, node: usize, text: &str) {
 
 #[test]
 fn apphbd_watches_daemons_of_either_kind() {
-    let Some(pair) = pair_with([Ours, Original], &["auto_failback off", "use_apphbd yes"], &[group(0), group(1)])
+    let Some(pair) =
+        pair_with([Ours, Original], &["auto_failback off", "use_apphbd yes"], &[group(0), group(1)])
     else {
         return;
     };
