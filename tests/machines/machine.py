@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from archive import Archive
+from supplies import as_found
 
 # Modules that every machine has, those of a network card, of Debian's root, of the disk for /var/lib/heartbeat.
 BASE = ["virtio_pci", "virtio_console"]
@@ -282,4 +283,4 @@ def _drain(connection: socket.socket):
 
 
 def _mkfs() -> list:
-    return ["/sbin/mkfs.ext4", "-q", "-F"]
+    return [*as_found("mkfs.ext4"), "-q", "-F"]

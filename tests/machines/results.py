@@ -1,5 +1,6 @@
 """The record of what each scenario showed, kept in the tree as a page that people read."""
 
+import fcntl
 import re
 import time
 from pathlib import Path
@@ -16,10 +17,13 @@ class Results:
 
     def __init__(self, path: Path, binary_hash: str):
         self._path, self._binary_hash = path, binary_hash
-        self._sections = {}
-        if path.exists():
-            for section in re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
-                self._sections[re.match(r"## (\S+)", section)[1]] = section.rstrip() + "\n"
+        self._sections = self._read()
+
+    def _read(self) -> dict:
+        if not self._path.exists():
+            return {}
+        sections = re.split(r"^(?=## )", self._path.read_text(encoding="utf-8"), flags=re.M)[1:]
+        return {re.match(r"## (\S+)", section)[1]: section.rstrip() + "\n" for section in sections}
 
     def has_passed(self, scenario) -> bool:
         """With this binary, in its present form?"""
@@ -47,8 +51,11 @@ class Results:
             text += "\n" + "".join(f"{number}. {line}\n" for number, line in enumerate(seen, 1))
         if why:
             text += "\n" + "".join(f"    {line}".rstrip() + "\n" for line in why.strip().splitlines()[-30:])
-        self._sections[scenario.name] = text
-        whole = HEAD + "\n" + "\n".join(self._sections[name] for name in sorted(self._sections))
-        new = self._path.with_suffix(".new")
-        new.write_text(whole, encoding="utf-8")
-        new.rename(self._path)
+        # Another run of the command may have put its own meanwhile.
+        with open(__file__, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._sections = self._read() | {scenario.name: text}
+            whole = HEAD + "\n" + "\n".join(self._sections[name] for name in sorted(self._sections))
+            new = self._path.with_suffix(".new")
+            new.write_text(whole, encoding="utf-8")
+            new.rename(self._path)

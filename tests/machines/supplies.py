@@ -125,7 +125,7 @@ class Supplies:
             deb = next(place.glob("*.deb"))
             subprocess.run(["dpkg-deb", "-x", deb, place], check=True)
             release = next(place.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
-            subprocess.run(_as_found("depmod") + ["-b", place, release], check=True)
+            subprocess.run(as_found("depmod") + ["-b", place, release], check=True)
             version = _output(["dpkg-deb", "-f", str(deb), "Version"]).strip()
             deb.unlink()
             (place / "complete").write_text(f"{release} {version}\n")
@@ -165,7 +165,7 @@ class Supplies:
         names may carry parameters."""
         order = {}
         for name in names:
-            shown = _output(_as_found("modprobe") + ["-d", str(self.modules_of), "-S", self.kernel_release,
+            shown = _output(as_found("modprobe") + ["-d", str(self.modules_of), "-S", self.kernel_release,
                                                      "--show-depends", *name.split()])
             for line in shown.splitlines():
                 words = line.split()
@@ -251,6 +251,6 @@ def _as_root(command) -> list:
     return list(command) if os.geteuid() == 0 else ["sudo", "-n", *command]
 
 
-def _as_found(program: str) -> list:
-    """The program, also where an ordinary user's PATH leaves out its folder."""
+def as_found(program: str) -> list:
+    """The program's command, also where an ordinary user's PATH leaves out its folder."""
     return [shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or program]

@@ -128,9 +128,35 @@ def raid1(world):
     fail_over(world, alpha, beta, is_active)
 
 
+def scsi(world):
+    """A disk of the kernel's SCSI simulator, which is taken away and found again."""
+    alpha = node(world, "alpha", OURS, {}, debian=True, modules=["sd_mod", "scsi_debug dev_size_mb=16"])
+    boot(alpha.machine)
+    place = alpha.machine.ask("ls /sys/class/scsi_device").split()[0]
+    world.note("the kernel has " + ("" if alpha.machine.succeeds("test -e /proc/scsi/scsi") else "no ")
+               + "/proc/scsi/scsi, which Debian's agent needs")
+
+    def is_active():
+        return alpha.machine.succeeds(f"test -e /sys/class/scsi_device/{place}")
+
+    def run(action):
+        code, output = alpha.machine.run(f"ha LinuxSCSI {place} {action}")
+        return code, f"{action} of {place}: exit code {code}" + (f", {output.strip()}" if code else "")
+
+    original = alpha.machine.run(f"/original/LinuxSCSI {place} status")
+    world.note(f"status, Debian's: exit code {original[0]}")
+    for action, code, active in (("status", 0, True), ("start", 0, True), ("stop", 0, False), ("stop", 0, False),
+                                 ("status", 7, False), ("start", 0, True), ("status", 0, True)):
+        seen, text = run(action)
+        world.check(text + (", the disk is there" if is_active() else ", the disk is not there"),
+                    seen == code and is_active() == active)
+
+
 SCENARIOS = [
     Scenario("lvm", "A volume group with Debian's kernel and LVM: beside Debian's agent, and in a pair", lvm,
              (DEBIAN_ROOT,), ("resource-agents", "lvm2")),
     Scenario("raid1", "An array of two disks with Debian's kernel and mdadm: beside Debian's agent, and in a pair",
              raid1, (DEBIAN_ROOT,), ("resource-agents", "mdadm")),
+    Scenario("linux-scsi", "A disk of the kernel's SCSI simulator is taken away and found again by LinuxSCSI", scsi,
+             (DEBIAN_ROOT,), ("resource-agents",)),
 ]
