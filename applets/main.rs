@@ -13,6 +13,7 @@ mod heartbeat;
 mod ip_addr;
 mod ipfail;
 mod mach_down;
+mod meatclient;
 mod multicall;
 mod pingd;
 mod propagate;
@@ -23,6 +24,7 @@ mod set_site;
 mod set_weight;
 mod standby;
 mod status;
+mod stonith;
 mod takeover;
 
 use applet::Applet;
@@ -41,6 +43,7 @@ const APPLETS: &[Applet] = &[
     ip_addr::APPLET,
     ipfail::APPLET,
     mach_down::APPLET,
+    meatclient::APPLET,
     pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,
@@ -50,6 +53,7 @@ const APPLETS: &[Applet] = &[
     set_weight::APPLET,
     standby::APPLET,
     status::APPLET,
+    stonith::APPLET,
     takeover::APPLET,
 ];
 

@@ -16,8 +16,6 @@ const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host", "use_apphbd"];
 const PROGRAMS_MISSING: &[&str] = &[
     // fencing and watchdogs
     "apphbd",
-    "meatclient",
-    "stonith",
     // DRBD
     "dopd",
     "drbd-peer-outdater",

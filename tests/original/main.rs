@@ -20,5 +20,6 @@ mod messages;
 mod pair;
 mod random;
 mod scripts;
+mod stonith;
 mod transitions;
 mod upgrade;
