@@ -16,6 +16,7 @@ mod harc;
 mod heartbeat;
 mod ipfail;
 mod mach_down;
+mod meatclient;
 mod multicall;
 mod peer_outdater;
 mod pingd;
@@ -28,6 +29,7 @@ mod set_site;
 mod set_weight;
 mod standby;
 mod status;
+mod stonith;
 mod takeover;
 
 use applet::Applet;
@@ -50,6 +52,7 @@ const PROGRAMS: &[Applet] = &[
     ipfail::APPLET,
     mach_down::APPLET,
     peer_outdater::APPLET,
+    meatclient::APPLET,
     pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,
@@ -60,6 +63,7 @@ const PROGRAMS: &[Applet] = &[
     set_weight::APPLET,
     standby::APPLET,
     status::APPLET,
+    stonith::APPLET,
     takeover::APPLET,
 ];
 

@@ -22,6 +22,7 @@ pub mod log;
 pub mod media;
 pub mod net;
 pub mod resource;
+pub mod stonith;
 pub mod sys;
 pub mod types;
 pub mod wire;

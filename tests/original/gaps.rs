@@ -14,9 +14,6 @@ const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[
-    // fencing
-    "meatclient",
-    "stonith",
     // agents
     "hto-mapfuncs",
 ];

@@ -26,5 +26,6 @@ mod random;
 mod requests;
 mod scripts;
 mod status_tool;
+mod stonith;
 mod transitions;
 mod upgrade;

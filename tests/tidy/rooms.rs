@@ -132,7 +132,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "stonith",
-        rooms: &["types", "config", "sys"],
+        // `stonith` is a program of its own and logs where the other programs do.
+        rooms: &["types", "config", "log", "sys"],
         crates: &["libc", "log", "nix", "thiserror"],
         not_std: &[],
     },
