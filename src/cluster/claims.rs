@@ -297,7 +297,9 @@ impl Cluster {
             self.claims.local_timeout_ms = None;
             // One of ours says all there is to know, or dies: no guess after a while.
             let guess = self.peer().is_none_or(|peer| !peer.is_ours());
-            if self.claims.phase == Phase::Received && guess {
+            if self.claims.phase == Phase::Received && self.original_is_asked_again() {
+                self.claims.local_timeout_ms = Some(now_ms + LOCAL_TIMEOUT_MS);
+            } else if self.claims.phase == Phase::Received && guess {
                 self.first_acquisition();
                 self.log(LogLevel::Info, "local resource transition completed.");
             }

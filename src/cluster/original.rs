@@ -159,6 +159,18 @@ impl Cluster {
         }
     }
 
+    /// The wait for its first report is over. One that was reloaded meanwhile never got our question and
+    /// holds what it held: it is asked once more before anything is taken that it did not say it has not.
+    pub(super) fn original_is_asked_again(&mut self) -> bool {
+        let asks =
+            !self.claims.peer_known && self.peer_is_original() && self.original.unanswered_ms.is_none();
+        if asks {
+            self.original.unanswered_ms = Some(self.now.monotonic_ms);
+            self.send(Message::new("starting"));
+        }
+        asks
+    }
+
     /// Its beats arrive and it answers none of our questions: it does not hear us, so it has declared
     /// us dead and taken everything. It is asked on, and believed when it answers.
     fn presume_claims(&mut self) {

@@ -36,6 +36,15 @@ impl Way {
         self.then(Action::Ask(at.expect("every command is among the known")))
     }
 
+    /// The plain course of things, up to there.
+    fn until_plain(mut self, there: impl Fn(&World) -> bool) -> Self {
+        while !there(&self.world) {
+            let action = plain_course(&self.world);
+            self = self.then(action.expect("running daemons have timers"));
+        }
+        self
+    }
+
     fn must(&self, result: Result<(), String>) {
         if let Err(why) = result {
             panic!("{why}\n{}", trace::table(&self.start, &self.path));
@@ -121,4 +130,15 @@ fn an_old_report_is_followed_by_the_present_one() {
 fn an_original_that_does_not_answer_counts_as_holding_everything() {
     Way::from("original2 off parted").then(Action::Mend(1)).ends_well();
     Way::from("original1 parted").then(Action::Mend(0)).ends_well();
+}
+
+/// We start anew and an original that has everything is reloaded before it gets our question: it asks
+/// us and says nothing. After ten seconds we took our group beside it.
+#[test]
+fn an_original_that_missed_our_question_is_asked_again() {
+    let mut way = Way::from("original2 off commands=1 crashes=1").then(Action::Crash(0));
+    way = way.until_plain(|world| world.hosts[1].has(0) && world.hosts[1].jobs.is_empty());
+    way = way.then(Action::Start(0));
+    way = way.until_plain(|world| world.wires[0].iter().any(|packet| packet.message.kind() == "starting"));
+    way.ask(1, Command::QuickRestart).ends_well();
 }
