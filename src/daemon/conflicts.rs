@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, PipeReader, PipeWriter};
 use std::net::IpAddr;
+use std::thread::JoinHandle;
 
 use crate::config::haresources::HaResources;
 use crate::log::Logger;
@@ -23,7 +24,8 @@ const STACK_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct ConflictWatch {
     /// Closing it ends the thread.
-    _stop: Option<PipeWriter>,
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl ConflictWatch {
@@ -33,9 +35,9 @@ impl ConflictWatch {
         let words = resources.groups.iter().flat_map(|group| &group.resources);
         let watched: BTreeSet<IpAddr> = words.filter_map(resource::address_of).collect();
         if watched.is_empty() {
-            return Self { _stop: None };
+            return Self { stop: None, thread: None };
         }
-        let begin = || -> io::Result<PipeWriter> {
+        let begin = || -> io::Result<(PipeWriter, JoinHandle<()>)> {
             let listener = Listener::open(watched)?;
             let (reader, writer) = io::pipe()?;
             let logger = logger.clone();
@@ -43,16 +45,24 @@ impl ConflictWatch {
                 crate::sys::sched::drop_realtime();
                 listen(&listener, &reader, &logger);
             };
-            std::thread::Builder::new().name("heartbeat".into()).stack_size(STACK_BYTES).spawn(work)?;
-            Ok(writer)
+            let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(STACK_BYTES);
+            Ok((writer, thread.spawn(work)?))
         };
-        let stop = begin()
+        let begun = begin()
             .inspect_err(|error| {
                 let text = format!("Other hosts with our addresses will not be noticed: {error}");
                 logger.log(LogLevel::Warning, &text);
             })
             .ok();
-        Self { _stop: stop }
+        let (stop, thread) = begun.unzip();
+        Self { stop, thread }
+    }
+
+    /// Ends the thread, without waiting; `true` when it has ended. Closing its sockets waits for the
+    /// kernel's grace period, and an exec would wait for that while beats are missed.
+    pub fn is_stopped(&mut self) -> bool {
+        self.stop = None;
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 

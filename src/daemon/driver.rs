@@ -179,7 +179,7 @@ pub(super) struct Driver {
     pub(super) format: WireFormat,
     pub(super) bad_packets: BadPackets,
     copies: Copies,
-    _conflicts: ConflictWatch,
+    conflicts: ConflictWatch,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -239,7 +239,7 @@ impl Driver {
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
-            _conflicts: ConflictWatch::start(resources, &logger),
+            conflicts: ConflictWatch::start(resources, &logger),
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
@@ -464,7 +464,7 @@ impl Driver {
             self.apphb.close();
         }
         self.respawn.stop(patience);
-        self.respawn.is_stopped()
+        self.respawn.is_stopped() && self.conflicts.is_stopped()
     }
 
     fn command_of_ours(&mut self, command: Command) {

@@ -97,7 +97,7 @@ impl Driver {
             if let Some(cluster) = self.cluster.export() {
                 // The programs of `respawn` end first; the new daemon starts its own.
                 self.respawn.stop(RESTART_PATIENCE);
-                if !self.respawn.is_stopped() {
+                if !self.respawn.is_stopped() || !self.conflicts.is_stopped() {
                     return;
                 }
                 let generation = self.generation;
