@@ -36,14 +36,17 @@ impl Doubles {
         format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.path().display())
     }
 
-    /// Puts them over the system's own programs: Debian's scripts have a PATH of their own.
+    /// Copies in a file system of their own over /usr/sbin: Debian's scripts have a PATH of their own.
+    /// Nothing of the system's may ever be mounted below the folder of a test: the end of the test empties
+    /// that folder.
     fn over_system(&self) {
-        let (real, merged) = (self.path("real"), self.path("merged"));
-        let script = "mkdir $0 $1 && mount --bind /usr/sbin $0 && ln -s $0/* $1 && \
-            for double in $2/*; do [ -f $double ] && ln -sf $double $1; done; \
-            mount --bind $1 /usr/sbin";
-        let arguments = [real.as_path(), &merged, self.directory.path()];
-        assert!(Command::new("sh").args(["-c", script]).args(arguments).status().unwrap().success());
+        let script = "mount -t tmpfs doubles /usr/sbin && cp -p $0/* /usr/sbin";
+        assert!(Command::new("sh")
+            .args(["-c", script])
+            .arg(self.directory.path())
+            .status()
+            .unwrap()
+            .success());
     }
 
     /// What was called since the last look, questions left out.
@@ -276,91 +279,118 @@ impl Drop for Detach {
     }
 }
 
+/// Raid1 with a configuration file, a loop device as /dev/md7, and the kernel's files about it.
+struct Raid {
+    world: tempfile::TempDir,
+    doubles: Doubles,
+    _device: Detach,
+}
+
+impl Raid {
+    fn new() -> Self {
+        let world = tempfile::tempdir().unwrap();
+        let path = |name: &str| world.path().join(name);
+        fs::File::create(path("disk")).unwrap().set_len(1 << 20).unwrap();
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(path("disk")).output().unwrap();
+        let number =
+            String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("/dev/loop").to_owned();
+        small_dev();
+        let made = Command::new("mknod").args(["/dev/md7", "b", "7", &number]).status().unwrap();
+        assert!(made.success());
+        fs::create_dir_all(path("proc")).unwrap();
+        fs::create_dir_all(path("sys/block/md7/md")).unwrap();
+        fs::write(path("proc/mdstat"), "Personalities :\n").unwrap();
+        fs::write(path("conf"), "DEVICE partitions\nARRAY /dev/md7 UUID=1:2:3:4\n").unwrap();
+        let raid = Self { doubles: mdadm(world.path()), world, _device: Detach("/dev/md7") };
+        raid.health("0\n", "4");
+        raid
+    }
+
+    fn configuration(&self) -> String {
+        self.world.path().join("conf").display().to_string()
+    }
+
+    /// How many disks the kernel misses, and what mdadm answers.
+    fn health(&self, degraded: &str, code: &str) {
+        let md = self.world.path().join("sys/block/md7/md");
+        fs::write(md.join("array_state"), "clean\n").unwrap();
+        fs::write(md.join("degraded"), degraded).unwrap();
+        fs::write(self.doubles.path("health"), code).unwrap();
+    }
+
+    fn call(&self, device: &str, operation: &str) -> i32 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ha"));
+        command
+            .args(["Raid1", &self.configuration(), device, operation])
+            .env("PATH", self.doubles.search_path());
+        command.env("HA_RSCTMP", self.world.path()).env("HA_LOGFILE", self.world.path().join("log"));
+        command.env("HA_ROOT", self.world.path()).output().unwrap().status.code().unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.world.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn with_raid(test: &str, body: impl FnOnce(&Raid)) {
+    let probe = "D=$(losetup -f) && [ -b $D ]";
+    inside::in_namespaces(test, &["--mount", "--propagation", "private"], probe, || body(&Raid::new()));
+}
+
 #[test]
 fn an_array_over_doubles() {
-    let probe = "D=$(losetup -f) && [ -b $D ]";
-    inside::in_namespaces(
-        "volumes::an_array_over_doubles",
-        &["--mount", "--propagation", "private"],
-        probe,
-        || {
-            let world = tempfile::tempdir().unwrap();
-            let path = |name: &str| world.path().join(name);
-            fs::File::create(path("disk")).unwrap().set_len(1 << 20).unwrap();
-            let output = Command::new("losetup").args(["-f", "--show"]).arg(path("disk")).output().unwrap();
-            let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            let number = device.trim_start_matches("/dev/loop").to_owned();
-            small_dev();
-            let made = Command::new("mknod").args(["/dev/md7", "b", "7", &number]).status().unwrap();
-            let _detached = Detach("/dev/md7");
-            assert!(made.success());
-            fs::create_dir_all(path("proc")).unwrap();
-            fs::create_dir_all(path("sys/block/md7/md")).unwrap();
-            fs::write(path("proc/mdstat"), "Personalities :\n").unwrap();
-            fs::write(path("conf"), "DEVICE partitions\nARRAY /dev/md7 UUID=1:2:3:4\n").unwrap();
-            let doubles = mdadm(world.path());
-            let health = |degraded: &str, code: &str| {
-                fs::write(path("sys/block/md7/md/array_state"), "clean\n").unwrap();
-                fs::write(path("sys/block/md7/md/degraded"), degraded).unwrap();
-                fs::write(doubles.path("health"), code).unwrap();
-            };
-            health("0\n", "4");
-            let configuration = path("conf").display().to_string();
-            let call = |device: &str, operation: &str| {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_ha"));
-                command.args(["Raid1", &configuration, device, operation]).env("PATH", doubles.search_path());
-                command
-                    .env("HA_RSCTMP", world.path())
-                    .env("HA_LOGFILE", path("log"))
-                    .env("HA_ROOT", world.path());
-                command.output().unwrap().status.code().unwrap()
-            };
-            let log = || fs::read_to_string(path("log")).unwrap_or_default();
-            assert_eq!(call("/dev/md7", "status"), 7);
-            assert!(log().contains("INFO: md7 not found in /proc/mdstat\n"), "{}", log());
-            for name in ["auto", "/dev/md7"] {
-                assert_eq!(call(name, "start"), 0, "{}", log());
-                assert_eq!(
-                    doubles.changes(),
-                    [format!("mdadm --assemble /dev/md7 --config={configuration}")]
-                );
-                assert_eq!((call(name, "start"), call(name, "status")), (0, 0));
-                assert_eq!(doubles.changes(), [""; 0]);
-                assert_eq!(call(name, "stop"), 0);
-                assert_eq!(doubles.changes(), [format!("mdadm --stop /dev/md7 --config={configuration}")]);
-                assert_eq!((call(name, "stop"), call(name, "status")), (0, 7));
-            }
-            // Not whole: what mdadm says counts.
-            assert_eq!(call("auto", "start"), 0);
-            for (code, expected, text) in [
-                ("1", 0, "WARNING: /dev/md7 has at least one failed device.\n"),
-                ("2", 1, "ERROR: /dev/md7 has failed.\n"),
-                ("4", 1, "ERROR: mdadm failed on /dev/md7.\n"),
-            ] {
-                health("1\n", code);
-                assert_eq!(call("auto", "status"), expected);
-                assert!(log().contains(text), "{}", log());
-            }
-            health("0\n", "0");
-            // Held by a process, then by nobody to be found.
-            let mut holder =
-                Command::new("sleep").arg("600").stdin(fs::File::open("/dev/md7").unwrap()).spawn().unwrap();
-            fs::write(doubles.path("open"), "").unwrap();
-            assert_eq!(call("auto", "stop"), 0, "{}", log());
-            holder.wait().unwrap();
-            assert!(log().contains(" sleep 600\n"), "{}", log());
-            assert_eq!(call("auto", "start"), 0);
-            fs::write(doubles.path("open"), "").unwrap();
-            doubles.changes();
-            assert_eq!(call("auto", "stop"), 1);
-            assert_eq!(doubles.changes().last().unwrap(), "mdadm --readonly /dev/md7");
-            assert_eq!(call("auto", "stop"), 0);
-            fs::write(doubles.path("broken"), "").unwrap();
-            assert_eq!(call("auto", "start"), 1);
-            assert!(log().contains("ERROR: Couldn't start RAID for /dev/md7\n"), "{}", log());
-            assert_eq!((call("md7", "start"), call("/dev/null", "status")), (6, 7));
-            fs::remove_file(path("conf")).unwrap();
-            assert_eq!(call("auto", "status"), 5);
-        },
-    );
+    with_raid("volumes::an_array_over_doubles", |raid| {
+        let configuration = raid.configuration();
+        assert_eq!(raid.call("/dev/md7", "status"), 7);
+        assert!(raid.log().contains("INFO: md7 not found in /proc/mdstat\n"), "{}", raid.log());
+        for name in ["auto", "/dev/md7"] {
+            assert_eq!(raid.call(name, "start"), 0, "{}", raid.log());
+            let changes = raid.doubles.changes();
+            assert_eq!(changes, [format!("mdadm --assemble /dev/md7 --config={configuration}")]);
+            assert_eq!((raid.call(name, "start"), raid.call(name, "status")), (0, 0));
+            assert_eq!(raid.doubles.changes(), [""; 0]);
+            assert_eq!(raid.call(name, "stop"), 0);
+            assert_eq!(raid.doubles.changes(), [format!("mdadm --stop /dev/md7 --config={configuration}")]);
+            assert_eq!((raid.call(name, "stop"), raid.call(name, "status")), (0, 7));
+        }
+        // Not whole: what mdadm says counts.
+        assert_eq!(raid.call("auto", "start"), 0);
+        for (code, expected, text) in [
+            ("1", 0, "WARNING: /dev/md7 has at least one failed device.\n"),
+            ("2", 1, "ERROR: /dev/md7 has failed.\n"),
+            ("4", 1, "ERROR: mdadm failed on /dev/md7.\n"),
+        ] {
+            raid.health("1\n", code);
+            assert_eq!(raid.call("auto", "status"), expected);
+            assert!(raid.log().contains(text), "{}", raid.log());
+        }
+        raid.health("0\n", "0");
+        assert_eq!(raid.call("auto", "stop"), 0);
+        fs::write(raid.doubles.path("broken"), "").unwrap();
+        assert_eq!(raid.call("auto", "start"), 1);
+        assert!(raid.log().contains("ERROR: Couldn't start RAID for /dev/md7\n"), "{}", raid.log());
+        assert_eq!((raid.call("md7", "start"), raid.call("/dev/null", "status")), (6, 7));
+        fs::remove_file(raid.configuration()).unwrap();
+        assert_eq!(raid.call("auto", "status"), 5);
+    });
+}
+
+#[test]
+fn an_array_in_use_over_doubles() {
+    with_raid("volumes::an_array_in_use_over_doubles", |raid| {
+        assert_eq!(raid.call("auto", "start"), 0);
+        // Held by a process, then by nobody to be found.
+        let held = fs::File::open("/dev/md7").unwrap();
+        let mut holder = Command::new("sleep").arg("600").stdin(held).spawn().unwrap();
+        fs::write(raid.doubles.path("open"), "").unwrap();
+        assert_eq!(raid.call("auto", "stop"), 0, "{}", raid.log());
+        holder.wait().unwrap();
+        assert!(raid.log().contains(" sleep 600\n"), "{}", raid.log());
+        assert_eq!(raid.call("auto", "start"), 0);
+        fs::write(raid.doubles.path("open"), "").unwrap();
+        raid.doubles.changes();
+        assert_eq!(raid.call("auto", "stop"), 1);
+        assert_eq!(raid.doubles.changes().last().unwrap(), "mdadm --readonly /dev/md7");
+        assert_eq!(raid.call("auto", "stop"), 0);
+    });
 }

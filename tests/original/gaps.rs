@@ -21,12 +21,8 @@ const PROGRAMS_MISSING: &[&str] = &[
     "dopd",
     "drbd-peer-outdater",
     // agents
-    "IPsrcaddr",
-    "IPv6addr",
     "LinuxSCSI",
-    "SendArp",
     "apache",
-    "hto-mapfuncs",
     "portblock",
 ];
 
@@ -57,6 +53,7 @@ const PROGRAMS_LEFT_OUT: &[(&str, &str)] = &[
     ("ha_config", "asks questions and writes files; `ha check` reads what is there"),
     ("cl_respawn", "`respawn` in ha.cf, or the init system"),
     ("mlock", "a test of memory locks"),
+    ("hto-mapfuncs", "no program: shell functions, written where there are none"),
     // rc.d scripts: built into the daemon
     ("ask_resources", "built in"),
     ("hb_takeover", "built in"),
