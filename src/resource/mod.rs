@@ -57,6 +57,12 @@ use crate::config::haresources::Resource;
 /// The shell functions that scripts read, for hosts that have none (resources spec 5.4).
 pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 
+/// The functions that scripts of resource.d read which run OCF agents, for hosts that have none.
+pub const MAPPING_FUNCTIONS: &str = include_str!("hto_mapfuncs.sh");
+
+/// The functions that OCF agents read, for hosts without resource-agents.
+pub const OCF_FUNCTIONS: &str = include_str!("ocf_shellfuncs.sh");
+
 /// THE TABLE of built-in agents.
 #[rustfmt::skip]
 pub const AGENTS: &[&Agent] = &[

@@ -238,3 +238,62 @@ fn built_in_agents_have_an_ocf_form() {
     assert_eq!(host.manager(&["status", "OCF::IPaddr2::home"]), Some(0), "{}", host.read("log"));
     assert_eq!(host.manager(&["status", "ocf:heartbeat:IPaddr2::home"]), Some(0), "{}", host.read("log"));
 }
+
+#[test]
+fn shell_functions_for_the_administrators_scripts() {
+    let host = Host::new();
+    let folder = host.path("programs");
+    fs::create_dir(&folder).unwrap();
+    for (name, text) in [
+        ("shellfuncs", ha_core::resource::SHELL_FUNCTIONS),
+        ("hto-mapfuncs", ha_core::resource::MAPPING_FUNCTIONS),
+        ("ocf-shellfuncs", ha_core::resource::OCF_FUNCTIONS),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    assert!(host.ha(&["--install", "-s", folder.to_str().unwrap()]).status.success());
+    host.script(
+        "ocf/resource.d/acme/Own",
+        ". ${OCF_FUNCTIONS_DIR}/ocf-shellfuncs\ncheck_binary sh\nocf_run echo a  b\nocf_run false\n\
+         ocf_is_probe && ocf_log info probe; ocf_is_true ja || exit 1\n\
+         ha_pseudo_resource own_$OCF_RESOURCE_INSTANCE $1; rc=$?\n\
+         [ $1 = stop ] && ocf_exit_reason going; exit $rc",
+    );
+    host.script(
+        "own",
+        ". $HA_NOARCHBIN/hto-mapfuncs\nusage() { echo usage: own $LEGAL_ACTIONS; }\nOCF_TYPE=Delay\n\
+         OCF_RESOURCE_INSTANCE=test; OCF_RESKEY_startdelay=0; export OCF_TYPE OCF_RESOURCE_INSTANCE OCF_RESKEY_startdelay\n\
+         ra_execocf $1",
+    );
+    let run = |program: &str, more: &[(&str, &str)], word: &str| {
+        let mut command = Command::new(host.path(program));
+        command.arg(word).stdin(Stdio::null()).env("HA_DIR", host.path("ha.d")).env("HA_NOARCHBIN", &folder);
+        command.env("HA_FUNCS", folder.join("shellfuncs")).env("OCF_FUNCTIONS_DIR", &folder);
+        command.env("HA_RSCTMP", host.path("state")).env("HA_LOGFILE", host.path("log"));
+        command.env_remove("HA_LOGFACILITY").env_remove("HA_LOGD").env_remove("HA_LOGTAG");
+        command.env("HA_DEBUGLOG", host.path("log")).env("OCF_ROOT", host.path("ocf"));
+        let output = command.envs(more.iter().copied()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    for (word, code, line) in [
+        ("status", 7, "INFO:  Resource is stopped\n"),
+        ("start", 0, "INFO:  Success\n"),
+        ("status", 0, "INFO:  Running OK\n"),
+        ("stop", 0, "INFO:  Success\n"),
+        ("fly", 1, "ERROR: Unknown operation: fly\nusage: own (start|stop|status|usage|meta-data)\n"),
+    ] {
+        let (found, stdout, stderr) = run("own", &[], word);
+        assert_eq!((found, stdout.as_str()), (Some(code), line), "{word}: {stderr}");
+    }
+    let instance = [("OCF_RESOURCE_INSTANCE", "one"), ("OCF_RA_VERSION_MAJOR", "1")];
+    for (word, code) in [("monitor", 7), ("start", 0), ("monitor", 0), ("stop", 0), ("monitor", 7)] {
+        let (found, _, stderr) = run("ocf/resource.d/acme/Own", &instance, word);
+        assert_eq!(found, Some(code), "{word}: {stderr}");
+        assert_eq!(stderr.contains("ocf-exit-reason:going\n"), word == "stop", "{stderr}");
+    }
+    assert_eq!(run("ocf/resource.d/acme/Own", &instance[1..], "start").0, Some(2));
+    for part in ["INFO: a b", "ERROR: command failed: false", "INFO: probe", "ERROR: going"] {
+        assert!(host.read("log").contains(part), "{part} not in {}", host.read("log"));
+    }
+}

@@ -14,8 +14,6 @@ const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[
-    // agents
-    "hto-mapfuncs",
 ];
 
 /// Programs that will not come, and why.
@@ -45,6 +43,7 @@ const PROGRAMS_LEFT_OUT: &[(&str, &str)] = &[
     ("ha_config", "asks questions and writes files; `ha check` reads what is there"),
     ("cl_respawn", "`respawn` in ha.cf, or the init system"),
     ("mlock", "a test of memory locks"),
+    ("hto-mapfuncs", "no program: shell functions, written where there are none"),
     // rc.d scripts: built into the daemon
     ("ask_resources", "built in"),
     ("hb_takeover", "built in"),
