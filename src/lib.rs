@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod dopd;
 pub mod ipc;
 pub mod ipfail;
 pub mod log;

@@ -33,12 +33,18 @@ pub struct Frame {
     pub own_generation: Generation,
     /// The peer's present generation; its last one while it is down.
     pub peer_generation: Generation,
+    /// As `own_numbers`, of this node's generation before the present one.
+    pub own_former_numbers: (u64, u64),
+    /// The same of the peer's.
+    pub peer_former_numbers: (u64, u64),
 }
 
 /// Collects what decides a value's future.
 #[derive(Debug)]
 pub struct Fingerprint {
     frame: Frame,
+    /// Numbers of the peer are of this generation of it.
+    peer_life: Generation,
     hasher: DefaultHasher,
 }
 
@@ -54,7 +60,7 @@ const DULL: [&str; 6] = ["ts", "ld", "ttl", "srcuuid", "destuuid", "ackseq"];
 impl Fingerprint {
     /// Nothing collected yet.
     pub fn new(frame: Frame) -> Self {
-        Self { frame, hasher: DefaultHasher::new() }
+        Self { frame, peer_life: frame.peer_generation, hasher: DefaultHasher::new() }
     }
 
     /// Any value as it is.
@@ -65,9 +71,9 @@ impl Fingerprint {
     /// A moment; how long ago counts up to `oldest_ms`.
     pub fn moment(&mut self, at_ms: u64, oldest_ms: u64) {
         let Frame { now_ms, grain_ms, .. } = self.frame;
-        let steps = |ms: u64| ms.saturating_add(grain_ms / 2) / grain_ms;
-        let ahead = steps(at_ms.saturating_sub(now_ms).min(FAR_MS));
-        let behind = steps(now_ms.saturating_sub(at_ms).min(oldest_ms));
+        // Where the clock goes in such steps, what is due between two of them is due at the later one.
+        let ahead = at_ms.saturating_sub(now_ms).min(FAR_MS).div_ceil(grain_ms);
+        let behind = now_ms.saturating_sub(at_ms).min(oldest_ms) / grain_ms;
         self.add((ahead, behind));
     }
 
@@ -79,14 +85,29 @@ impl Fingerprint {
         }
     }
 
-    /// A sequence number of this node.
+    /// Sequence numbers of the peer are those of this generation of it, from now on.
+    pub fn peer_numbers_of(&mut self, generation: Generation) {
+        self.peer_life = generation;
+    }
+
+    /// A sequence number of this node's present generation.
     pub fn own_number(&mut self, number: u64) {
-        self.add(place(number, self.frame.own_numbers));
+        self.number_of(true, self.frame.own_generation, number);
     }
 
     /// A sequence number of the peer.
     pub fn peer_number(&mut self, number: u64) {
-        self.add(place(number, self.frame.peer_numbers));
+        self.number_of(false, self.peer_life, number);
+    }
+
+    /// A sequence number of a generation of this node (`own`) or of the peer.
+    pub fn number_of(&mut self, own: bool, generation: Generation, number: u64) {
+        let frame = &self.frame;
+        let (present, numbers, former_numbers) = match own {
+            true => (frame.own_generation, frame.own_numbers, frame.own_former_numbers),
+            false => (frame.peer_generation, frame.peer_numbers, frame.peer_former_numbers),
+        };
+        self.add(place(number, if generation < present { former_numbers } else { numbers }));
     }
 
     /// A generation of this node as the peer or an old message knows it.
@@ -101,35 +122,30 @@ impl Fingerprint {
 
     /// A message of this node (`own`) or of the peer.
     pub fn message(&mut self, message: &Message, own: bool) {
+        let life = Generation(message.hex("hg").unwrap_or(0));
+        let other_life = if own { self.frame.peer_generation } else { self.frame.own_generation };
         for field in message.fields() {
             if DULL.contains(&field.name.as_str()) {
                 continue;
             }
             self.add(field.name.as_str());
             match (field.name.as_str(), &field.value) {
-                ("seq", _) => self.number_of(own, message.hex("seq")),
-                ("firstseq" | "lastseq", _) if message.kind() == "NS_rexmit" => {
-                    self.number_of(!own, message.decimal(&field.name));
+                ("seq" | "firstseq", _) if message.kind() != "NS_rexmit" => {
+                    self.number_of(own, life, message.hex(&field.name).unwrap_or(0));
                 }
-                ("firstseq", _) => self.number_of(own, message.hex("firstseq")),
-                ("hg", _) => self.generation_of(own, message.hex("hg")),
-                ("hahg", _) => self.generation_of(!own, message.hex("hahg")),
+                ("firstseq" | "lastseq", _) => {
+                    self.number_of(!own, other_life, message.decimal(&field.name).unwrap_or(0));
+                }
+                ("hg", _) => self.generation_of(own, life),
+                ("hahg", _) => self.generation_of(!own, Generation(message.hex("hahg").unwrap_or(0))),
                 (_, Value::Text(bytes)) => self.add(bytes),
                 (_, value) => self.add(format!("{value:?}")),
             }
         }
     }
 
-    fn number_of(&mut self, own: bool, number: Option<u64>) {
-        match number {
-            Some(number) if own => self.own_number(number),
-            Some(number) => self.peer_number(number),
-            None => self.add(false),
-        }
-    }
-
-    fn generation_of(&mut self, own: bool, generation: Option<u64>) {
-        let generation = Generation(generation.unwrap_or(0));
+    /// A generation of this node (`own`) or of the peer.
+    pub fn generation_of(&mut self, own: bool, generation: Generation) {
         if own {
             self.own_generation(generation);
         } else {
@@ -189,6 +205,8 @@ impl Cluster {
             ended,
         } = self;
         into.add((me, peer, ended, outputs.len()));
+        into.moment_if(self.next_timeout_ms(), 0);
+        into.peer_numbers_of(self.known_peer_generation());
         for (index, node) in nodes.iter().enumerate() {
             if index != *me {
                 node.fingerprint(into);
@@ -198,7 +216,7 @@ impl Cluster {
         for ping in pings {
             ping.fingerprint(settings.dead_ping_ms, into);
         }
-        history.fingerprint(into);
+        history.fingerprint(settings.max_rexmit_delay_ms, into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
         members.fingerprint(into);

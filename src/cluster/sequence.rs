@@ -266,12 +266,13 @@ pub struct History {
 impl History {
     /// What decides, for [`Cluster::fingerprint`](super::Cluster::fingerprint): what somebody may
     /// still ask for.
-    pub fn fingerprint(&self, into: &mut Fingerprint) {
+    pub fn fingerprint(&self, pause_ms: u64, into: &mut Fingerprint) {
         let Self { sent, highest, acknowledged: _ } = self;
         into.own_number(*highest);
-        for Sent { number, message, last_sent_ms: _ } in sent.iter().map(Arc::as_ref) {
+        for Sent { number, message, last_sent_ms } in sent.iter().map(Arc::as_ref) {
             if into.may_be_asked_for(*number) {
                 into.message(message, true);
+                into.moment(*last_sent_ms, pause_ms);
             }
         }
     }

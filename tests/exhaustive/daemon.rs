@@ -14,7 +14,7 @@ use crate::model_306::Model;
 const WALL_S: u64 = 1_700_000_000;
 
 /// A daemon; a clone shares it until one of both changes.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Daemon {
     /// Ours.
     Ours(Arc<Cluster>),
@@ -35,6 +35,8 @@ pub struct View {
     pub peer_holding: Option<ResourceSet>,
     /// It tells somebody that something is wrong.
     pub alarm: bool,
+    /// It is in transition until an answer comes that cannot come: its peer lives anew.
+    pub waits_for_former_peer: bool,
 }
 
 fn at(now_ms: u64) -> Now {
@@ -96,6 +98,11 @@ impl Daemon {
         }
     }
 
+    /// An original starts what a life of its peer gave that has ended.
+    pub fn takes_from_former_peer(&self) -> bool {
+        matches!(self, Self::Original(model) if model.takes_from_former_peer())
+    }
+
     /// What clients would be told.
     pub fn view(&self, now_ms: u64) -> View {
         let cluster = match self {
@@ -109,6 +116,7 @@ impl Daemon {
             peer_holding: peer.and_then(|node| node.holding.parse().ok()),
             holding: cluster.holding(),
             alarm: !view.alarms.is_empty(),
+            waits_for_former_peer: false,
             status: view.resource_status,
         }
     }

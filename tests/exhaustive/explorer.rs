@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Instant;
 
+use crate::compare::difference;
 use crate::config::Kind;
 use crate::settle::{comes_to_rest, ends_while_one_way};
 use crate::trace;
@@ -55,6 +56,8 @@ struct Seen {
 /// An exploration under way.
 struct Explorer {
     start: World,
+    /// The first world of each fingerprint, while every other one is compared with it.
+    firsts: Option<Vec<World>>,
     states: Vec<Seen>,
     by_print: std::collections::HashMap<u64, u32>,
     /// Fair edges, from and to.
@@ -70,8 +73,18 @@ struct Explorer {
 /// Explores everything from `start` on; prints and returns how much that was. The error is the
 /// first rule that was broken, on the shortest way.
 pub fn explore(name: &str, start: World) -> Result<Report, Box<Failure>> {
+    let compares = std::env::var_os("HA_EXHAUSTIVE_COMPARE").is_some();
+    explore_with(name, Explorer::new(start, compares))
+}
+
+/// The same, and holds every world against the first one of its fingerprint.
+pub fn compare(name: &str, start: World) -> Result<Report, Box<Failure>> {
+    explore_with(name, Explorer::new(start, true))
+}
+
+fn explore_with(name: &str, explorer: Explorer) -> Result<Report, Box<Failure>> {
     let began = Instant::now();
-    let report = Explorer::new(start).run()?;
+    let report = explorer.run()?;
     let mut line = String::new();
     let Report { states, steps, depth, complete } = &report;
     let _ = write!(line, "{name}: {states} states, {steps} steps, depth {depth}, ");
@@ -95,10 +108,11 @@ pub fn holds(name: &str, start: World) -> Report {
 }
 
 impl Explorer {
-    fn new(start: World) -> Self {
+    fn new(start: World, compares: bool) -> Self {
         let limit = std::env::var("HA_EXHAUSTIVE_STATES").ok().and_then(|text| text.parse().ok());
         Self {
             start,
+            firsts: compares.then(Vec::new),
             states: Vec::new(),
             by_print: std::collections::HashMap::new(),
             edges: Vec::new(),
@@ -128,6 +142,9 @@ impl Explorer {
                         return Err(self.failure(index, Some(action), why));
                     }
                     let (to, new) = self.note(&after, index, action);
+                    if let Some(why) = self.differs(to, &after) {
+                        return Err(self.failure(index, Some(action), why));
+                    }
                     if place < fair {
                         self.edges.push((index, to));
                     }
@@ -157,9 +174,20 @@ impl Explorer {
                 place.insert(number);
                 self.states.push(Seen { parent, action });
                 self.good.push(false);
+                if let Some(firsts) = &mut self.firsts {
+                    firsts.push(world.clone());
+                }
                 (number, true)
             }
         }
+    }
+
+    /// How the future of a world differs from that of the first one with the same fingerprint.
+    fn differs(&self, number: u32, world: &World) -> Option<String> {
+        let first = &self.firsts.as_ref()?[number as usize];
+        let why = difference(first, world)?;
+        let way = self.failure(number, None, "the other way there:".to_owned());
+        Some(format!("the same fingerprint and different futures: {why}\n{}", way.table()))
     }
 
     /// What must hold of a state besides the rules of each action.

@@ -37,7 +37,7 @@ pub enum End {
 }
 
 /// One host.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Host {
     /// It has power.
     pub powered: bool,
@@ -61,6 +61,8 @@ pub struct Host {
     pub generation: Generation,
     /// Newest number the present or last daemon sent.
     pub newest_number: u64,
+    /// Newest number of the daemon before that.
+    pub former_newest: u64,
     /// Its last own status on the wire.
     pub beat_ms: u64,
     /// It asked for the standby that is under way.
@@ -82,6 +84,7 @@ impl Host {
             jobs: Vec::new(),
             generation: Generation(10),
             newest_number: 0,
+            former_newest: 0,
             beat_ms: 0,
             giving: false,
         }

@@ -20,6 +20,7 @@
 
 #![allow(unreachable_pub)] // a test program has no outside: its modules only see each other
 
+mod compare;
 mod config;
 mod daemon;
 mod explorer;

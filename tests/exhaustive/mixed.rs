@@ -2,7 +2,12 @@
 //!
 //! What an original does against the rules by itself is kept out: its children do not work on one
 //! group at the same time, one that only looks what is there takes no time, its words are not
-//! compared with its deeds, and it may serve on where we cannot hear it.
+//! compared with its deeds, and it may serve on where we cannot hear it. It is not
+//! reloaded while a child of it works, for it would claim what it has not started, nor is anything asked on
+//! either node while one looks: it would start what it gives away. In the middle of a dialogue
+//! with a peer that starts anew within deadtime it waits on, for an hour: it says "transition" all
+//! that time, and what it holds and believes must be right nevertheless. Where it was about to start
+//! what the former life gave, it says that nobody has it, and both start it: that must end.
 
 use crate::pair_of_ours::all_hold;
 

@@ -5,7 +5,8 @@
 //! no fresh `status` of a sender that should run for deadtime (initdead when it never had one in
 //! its life); this is what lost messages, cuts, pauses and killed daemons end in. The world counts
 //! as broken from then on until no direction is broken, both daemons are settled, their claims fit
-//! each other, and nothing is present twice. That two owners do not last is the matter of `settle`.
+//! each other, and nothing is present twice. It is broken too while an original starts what a former
+//! life of its peer gave it, for it does not claim that before it is done. That two owners do not last is the matter of `settle`.
 //!
 //! **A late node.** After a pause in which its beats stayed out for deadtime, a host begins to
 //! release what it has within [`LATE_MS`] when the other one has it too, unless a packet sent after
@@ -19,9 +20,10 @@
 
 use ha_core::cluster::event::Job;
 use ha_core::cluster::fingerprint::Fingerprint;
-use ha_core::types::ResourceSet;
+use ha_core::types::{Generation, ResourceSet};
 use ha_core::wire::message::Message;
 
+use crate::daemon::Daemon;
 use crate::host::{groups, Host, RunningJob};
 use crate::world::{Packet, World, DEAD_TIME_MS, GRAIN_MS, INIT_DEAD_MS, KEEPALIVE_MS};
 
@@ -84,8 +86,9 @@ impl Watch {
 
     /// A daemon is about to handle a packet.
     pub fn heard(&mut self, now_ms: u64, host: usize, packet: &Packet) {
-        for (late, present) in self.late[host].iter_mut().zip(packet.present) {
-            if !present && late.is_some_and(|(_, since_ms)| packet.sent_ms > since_ms) {
+        let proof = self.proof(host, packet);
+        for (late, proved) in self.late[host].iter_mut().zip(proof) {
+            if proved {
                 *late = None;
             }
         }
@@ -112,9 +115,12 @@ impl Watch {
         }
     }
 
-    /// The host has to let go unless a packet proves that it need not.
-    pub fn asks_for_proof(&self, host: usize) -> bool {
-        self.late[host] != [None; 2]
+    /// What a packet would prove to a host that has to let go unless it need not; per group.
+    pub fn proof(&self, host: usize, packet: &Packet) -> [bool; 2] {
+        [0, 1].map(|group: usize| {
+            let late = self.late[host][group];
+            !packet.present[group] && late.is_some_and(|(_, since_ms)| packet.sent_ms > since_ms)
+        })
     }
 
     /// A child is about to begin.
@@ -182,9 +188,12 @@ impl Watch {
     /// What of this memory decides the future.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         into.add(self.broken);
-        for direction in &self.directions {
-            into.add(direction.ever);
-            into.moment(direction.heard_ms, direction.limit_ms());
+        for (from, direction) in self.directions.iter().enumerate() {
+            let Direction { heard_ms, ever, newest: (generation, number) } = *direction;
+            into.add(ever);
+            into.moment(heard_ms, direction.limit_ms());
+            into.generation_of(from == 0, Generation(generation));
+            into.number_of(from == 0, Generation(generation), number);
         }
         for (until_ms, _) in self.late.iter().flatten().flatten() {
             into.moment(*until_ms, 0);
@@ -199,7 +208,9 @@ impl World {
         let silent = (0..2).any(|from| self.watch.is_silent(self.now_ms, from, &self.hosts));
         let doubled = |group: &usize| self.hosts.iter().all(|host| host.has(*group));
         let double = (0..2).find(doubled);
-        if silent {
+        let from_former =
+            self.hosts.iter().filter_map(|host| host.daemon.as_ref()).any(Daemon::takes_from_former_peer);
+        if silent || from_former {
             self.watch.broken = true;
         } else if self.watch.broken && double.is_none() && self.is_settled() {
             self.watch.broken = false;

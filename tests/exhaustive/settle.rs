@@ -91,7 +91,7 @@ impl World {
         if !view.communication_up {
             return Some(format!("node{node} has no communication"));
         }
-        if view.status == "transition" {
+        if view.status == "transition" && !view.waits_for_former_peer {
             return Some(format!("node{node} is in transition"));
         }
         let claimed: Vec<usize> = groups(host, view.holding).collect();

@@ -1,7 +1,7 @@
 //! One state of the pair, and everything that can happen next.
 //!
-//! Time is virtual. It moves only when a timer fires, to the moment that timer is due; timers that
-//! are due within [`GRAIN_MS`] of each other may fire in either order. Time does not move past the
+//! Time is virtual. It moves only when a timer fires, to the moment that timer is due, in steps of
+//! [`GRAIN_MS`]; timers that are due within one step of each other may fire in either order. Time does not move past the
 //! longest delay of a message ([`Config::delay_max_ms`]), of a job or of a pause. A message is
 //! delivered, or lost within the budget, in the order of its direction. Messages to a host without
 //! a running daemon, and over a cut, are gone; those that came to a host that stood still are read
@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ha_core::cluster::event::{ExitReason, Input, Job, Output, RequestId};
+use ha_core::cluster::event::{Command, ExitReason, Input, Job, Output, RequestId};
 use ha_core::cluster::fingerprint::{Fingerprint, Frame};
 use ha_core::cluster::settings::ClusterSettings;
 use ha_core::types::{Generation, LinkName, NodeName, Uuid};
@@ -29,7 +29,7 @@ pub const KEEPALIVE_MS: u64 = 2_000;
 /// `deadtime` and `initdead`
 pub const DEAD_TIME_MS: u64 = 5_000;
 pub const INIT_DEAD_MS: u64 = 6_000;
-/// Moments less than this apart count as the same.
+/// The clock goes in such steps: what is due between two of them happens at the later one.
 pub const GRAIN_MS: u64 = 100;
 /// Packets a paused host's socket keeps.
 const INBOX_MAX: usize = 12;
@@ -81,7 +81,7 @@ pub struct Packet {
 }
 
 /// Everything at one moment.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// Fixed.
     pub config: Arc<Config>,
@@ -132,7 +132,7 @@ impl World {
         }
         if self.budget.commands > 0 {
             let asks = self.config.commands.iter().enumerate();
-            let serving = asks.filter(|(_, (host, _))| self.hosts[*host].is_serving());
+            let serving = asks.filter(|(_, (host, command))| self.may_be_asked(*host, *command));
             actions.extend(serving.map(|(at, _)| Action::Ask(at)));
         }
         actions
@@ -149,7 +149,8 @@ impl World {
             if this.paused_since_ms.is_some() {
                 actions.push(Action::Thaw(host));
             } else {
-                actions.extend((0..this.jobs.len()).map(|job| Action::Finish(host, job, End::Well)));
+                let ends = (0..this.jobs.len()).filter(|job| !self.outlasts(host, *job));
+                actions.extend(ends.map(|job| Action::Finish(host, job, End::Well)));
             }
             if self.cut[host] {
                 actions.push(Action::Mend(host));
@@ -171,7 +172,7 @@ impl World {
             if budget.pauses > 0 {
                 actions.push(Action::Pause(host));
             }
-            for (at, job) in this.jobs.iter().enumerate() {
+            for (at, job) in this.jobs.iter().enumerate().filter(|(at, _)| !self.outlasts(host, *at)) {
                 for group in groups(host, job.work.set()) {
                     match this.groups[group] {
                         GroupState::Starting if budget.start_failures > 0 => {
@@ -211,10 +212,11 @@ impl World {
         if this.paused_since_ms.is_some() {
             return None;
         }
-        match &this.daemon {
+        let due_ms = match &this.daemon {
             Some(daemon) => daemon.next_timeout_ms(),
             None => this.restart_ms,
-        }
+        };
+        due_ms.map(|due_ms| due_ms.next_multiple_of(GRAIN_MS))
     }
 
     /// The latest moment at which nothing has lasted too long.
@@ -228,9 +230,7 @@ impl World {
                 continue;
             }
             for job in &this.jobs {
-                // the original's child that only looks what is there takes no time to speak of
-                let looks = config.kinds[host] == Kind::Original && matches!(job.work, Job::Announce(_));
-                let job_max_ms = if looks { 0 } else { config.job_max_ms };
+                let job_max_ms = if self.looks(host, job) { 0 } else { config.job_max_ms };
                 latest_ms = latest_ms.min((job.began_ms + job_max_ms).max(self.now_ms));
             }
             if let Some(packet) = self.wires[1 - host].front() {
@@ -238,6 +238,25 @@ impl World {
             }
         }
         latest_ms
+    }
+
+    /// An original that is reloaded in the middle of a child's work claims what it has not started, and
+    /// one that is asked (by a command of ours too) while a child looks starts what it gives away.
+    fn may_be_asked(&self, host: usize, command: Command) -> bool {
+        let this = &self.hosts[host];
+        let reload = self.config.kinds[host] == Kind::Original && command == Command::QuickRestart;
+        let looking = (0..2).any(|host| self.hosts[host].jobs.iter().any(|job| self.looks(host, job)));
+        this.is_serving() && !looking && !(reload && !this.jobs.is_empty())
+    }
+
+    /// The original's child that only looks what is there takes no time to speak of.
+    fn looks(&self, host: usize, job: &RunningJob) -> bool {
+        self.config.kinds[host] == Kind::Original && matches!(job.work, Job::Announce(_))
+    }
+
+    /// One that only looks ends before any that begins later.
+    fn outlasts(&self, host: usize, job: usize) -> bool {
+        self.hosts[host].jobs[..job].iter().any(|earlier| self.looks(host, earlier))
     }
 
     // ---- what it does --------------------------------------------------------------------
@@ -318,7 +337,7 @@ impl World {
         this.killed = false;
         this.restart_ms = None;
         this.generation = settings.generation;
-        this.newest_number = 0;
+        this.former_newest = std::mem::take(&mut this.newest_number);
         this.beat_ms = self.now_ms;
         this.giving = false;
         this.daemon = Some(match self.config.kinds[host] {
@@ -360,8 +379,8 @@ impl World {
     fn crash(&mut self, host: usize) {
         self.end_daemon(host);
         let generation = self.hosts[host].generation;
-        let newest_number = self.hosts[host].newest_number;
-        self.hosts[host] = Host { generation, newest_number, ..Host::new() };
+        let Host { newest_number, former_newest, .. } = self.hosts[host];
+        self.hosts[host] = Host { generation, newest_number, former_newest, ..Host::new() };
     }
 
     fn end_daemon(&mut self, host: usize) {
@@ -497,10 +516,9 @@ impl World {
                 if self.config.delay_max_ms > 0 {
                     own.moment(packet.sent_ms, self.config.delay_max_ms);
                 }
-                if self.watch.asks_for_proof(1 - host) {
-                    own.add(packet.present);
-                    own.moment(packet.sent_ms, u64::MAX);
-                }
+                let paused_ms = self.hosts[1 - host].paused_since_ms;
+                own.add(paused_ms.map(|since_ms| (packet.present, packet.sent_ms > since_ms)));
+                own.add(self.watch.proof(1 - host, packet));
             }
             print.add(own.finish());
         }
@@ -510,25 +528,27 @@ impl World {
 
     fn frame(&self, host: usize) -> Frame {
         let (own, peer) = (&self.hosts[host], &self.hosts[1 - host]);
+        let former = |present: Generation| Generation(present.0.saturating_sub(1));
         Frame {
             now_ms: self.now_ms,
             grain_ms: GRAIN_MS,
-            own_numbers: (self.oldest_number(host), own.newest_number),
-            peer_numbers: (self.oldest_number(1 - host), peer.newest_number),
+            own_numbers: self.numbers(host, own.generation, own.newest_number),
+            peer_numbers: self.numbers(1 - host, peer.generation, peer.newest_number),
             own_generation: own.generation,
             peer_generation: peer.generation,
+            own_former_numbers: self.numbers(host, former(own.generation), own.former_newest),
+            peer_former_numbers: self.numbers(1 - host, former(peer.generation), peer.former_newest),
         }
     }
 
-    /// The oldest number of the host's present life that can still reach the other one.
-    fn oldest_number(&self, host: usize) -> u64 {
-        let this = &self.hosts[host];
-        let present = |message: &Message| message.hex("hg") == Some(this.generation.0);
-        let wire = self.wires[host].iter().filter(|packet| present(&packet.message));
+    /// The oldest number of a life of the host that can still reach the other one, and the newest.
+    fn numbers(&self, host: usize, life: Generation, newest: u64) -> (u64, u64) {
+        let of_life = |message: &Message| message.hex("hg") == Some(life.0);
+        let wire = self.wires[host].iter().filter(|packet| of_life(&packet.message));
         let oldest = wire.filter_map(|packet| packet.message.hex("seq")).min();
         let awaited = self.hosts[1 - host].daemon.as_ref().map(Daemon::awaits);
-        let awaited = awaited.filter(|(known, _)| *known == this.generation).and_then(|(_, number)| number);
-        let next = this.newest_number + 1;
-        next.min(oldest.unwrap_or(next)).min(awaited.unwrap_or(next))
+        let awaited = awaited.filter(|(known, _)| *known == life).and_then(|(_, number)| number);
+        let next = newest + 1;
+        (next.min(oldest.unwrap_or(next)).min(awaited.unwrap_or(next)), newest)
     }
 }

@@ -10,37 +10,12 @@ use ha_core::config::directive::{Support, DIRECTIVES};
 use crate::common::{binary, skip};
 
 /// Directives of ha.cf whose effect does not exist yet: the start is refused.
-const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host", "use_apphbd"];
+const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[
-    // fencing and watchdogs
-    "apphbd",
-    // DRBD
-    "dopd",
-    "drbd-peer-outdater",
     // agents
-    "AudibleAlarm",
-    "Delay",
-    "Filesystem",
-    "ICP",
-    "IPsrcaddr",
-    "IPv6addr",
-    "LVM",
-    "LinuxSCSI",
-    "MailTo",
-    "OCF",
-    "Raid1",
-    "SendArp",
-    "ServeRAID",
-    "WAS",
-    "WinPopup",
-    "Xinetd",
-    "apache",
-    "db2",
     "hto-mapfuncs",
-    "ids",
-    "portblock",
 ];
 
 /// Programs that will not come, and why.

@@ -30,6 +30,8 @@ enum Transition {
     Start(usize),
     /// The daemon dies and is started again at once.
     Kill(usize),
+    /// The daemon dies; what its guard does is up to that. An original has none and is started again.
+    Die(usize),
     Reload(usize),
     Standby(usize, &'static str),
     Takeover(usize, &'static str),
@@ -64,7 +66,7 @@ impl Transition {
             Self::Boot(_) | Self::Start(_) | Self::Stop(_) => SCRIPTS_MS,
             Self::Crash(_) => dead_time_ms + SCRIPTS_MS,
             // A set that nobody claims is asked for first.
-            Self::Kill(_) => dead_time_ms + SCRIPTS_MS + 10_000,
+            Self::Kill(_) | Self::Die(_) => dead_time_ms + SCRIPTS_MS + 10_000,
             Self::Freeze(_, true) | Self::OneWay(_) | Self::Partition => {
                 2 * dead_time_ms + SCRIPTS_MS + 10_000
             }
@@ -97,7 +99,8 @@ impl Draw {
         match self.below(20) {
             0..=2 => Transition::Crash(node),
             3..=4 => Transition::Stop(node),
-            5..=6 => Transition::Kill(node),
+            5 => Transition::Kill(node),
+            6 => Transition::Die(node),
             7 => Transition::Reload(node),
             8..=10 => Transition::Standby(node, self.pick(&SETS)),
             11..=13 => Transition::Takeover(node, self.pick(&SETS)),
@@ -136,6 +139,23 @@ impl Drop for Load {
         for thread in self.1.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// Seen once in seven hundred starts: an original that hangs before it has read its generation. It is
+/// killed and started again, as a person would.
+fn start(pair: &Pair, node: usize) {
+    let before = pair.times_logged(node, "Heartbeat generation");
+    pair.start(node);
+    let end = Instant::now() + Duration::from_secs(20);
+    while pair.kinds[node] == HostKind::Original && pair.times_logged(node, "Heartbeat generation") <= before
+    {
+        if Instant::now() >= end {
+            println!("{}: the original hangs in its start, and is started again", NODES[node]);
+            pair.kill_daemon(node);
+            return pair.start(node);
+        }
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -241,7 +261,7 @@ impl Run<'_> {
             }
             Transition::Boot(node) => {
                 pair.world.boot(NODES[node]).expect("boot");
-                pair.start(node);
+                start(pair, node);
                 (self.up[node], self.on[node]) = (true, true);
             }
             Transition::Stop(node) => {
@@ -250,12 +270,21 @@ impl Run<'_> {
                 self.up[node] = false;
             }
             Transition::Start(node) => {
-                pair.start(node);
+                start(pair, node);
                 self.up[node] = true;
             }
             Transition::Kill(node) => {
                 pair.kill_daemon(node);
-                pair.start(node);
+                start(pair, node);
+            }
+            Transition::Die(node) if pair.kinds[node] == HostKind::Original => {
+                pair.kill_daemon(node);
+                start(pair, node);
+            }
+            Transition::Die(node) => {
+                let daemon = pair.daemon_pid(node);
+                pair.run(node, &["kill", "-9", &daemon]);
+                pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
             }
             Transition::Reload(node) => {
                 pair.run(

@@ -37,7 +37,7 @@ pub struct Link {
     peer: Status,
     /// Some packet came since the peer last died.
     pub heard: bool,
-    peer_generation: Generation,
+    pub peer_generation: Generation,
     last: Option<u64>,
     missing: BTreeMap<u64, u64>,
     status_number: u64,
@@ -118,6 +118,7 @@ impl Link {
             }
         }
         into.peer_generation(*peer_generation);
+        into.peer_numbers_of(*peer_generation);
         into.peer_number(last.unwrap_or(0));
         into.peer_number(*status_number);
         for (number, due_ms) in missing {

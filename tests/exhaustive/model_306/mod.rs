@@ -348,6 +348,7 @@ impl Model {
             holding: self.resources.hold,
             peer_holding: Some(self.resources.peer_hold),
             alarm: false,
+            waits_for_former_peer: self.waits_for_former_peer(),
         }
     }
 

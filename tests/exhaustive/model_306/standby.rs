@@ -1,7 +1,7 @@
 //! The dialogue of `ask_resources` (resources spec 2.7, 2.8). Sets are the giver's viewpoint.
 
 use ha_core::cluster::fingerprint::Fingerprint;
-use ha_core::types::ResourceSet;
+use ha_core::types::{Generation, ResourceSet};
 use ha_core::wire::message::Message;
 
 use super::resources::State;
@@ -28,20 +28,23 @@ pub struct Standby {
     /// Of the present dialogue, or of the last one: it is named in the end of every child.
     pub set: ResourceSet,
     pub timer_ms: Option<u64>,
+    /// The life of the peer that the present dialogue is with.
+    peer: Generation,
 }
 
 impl Standby {
     pub fn new() -> Self {
-        Self { step: Step::Not, set: ResourceSet::ALL, timer_ms: None }
+        Self { step: Step::Not, set: ResourceSet::ALL, timer_ms: None, peer: Generation(0) }
     }
 
     fn end(&mut self) {
-        (self.step, self.timer_ms) = (Step::Not, None);
+        (self.step, self.timer_ms, self.peer) = (Step::Not, None, Generation(0));
     }
 
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         into.add((self.step, self.set));
         into.moment_if(self.timer_ms, 0);
+        into.peer_generation(self.peer);
     }
 }
 
@@ -111,7 +114,11 @@ impl Model {
     }
 
     fn go(&mut self, step: Step, set: ResourceSet, patience_ms: u64) {
-        self.standby = Standby { step, set, timer_ms: Some(self.now_ms + patience_ms) };
+        let peer = match self.standby.step {
+            Step::Not => self.link.peer_generation,
+            _ => self.standby.peer,
+        };
+        self.standby = Standby { step, set, timer_ms: Some(self.now_ms + patience_ms), peer };
     }
 
     pub(super) fn tick_standby(&mut self) {
@@ -128,6 +135,19 @@ impl Model {
                 self.resources.peer_stable = true;
             }
         }
+    }
+
+    /// It waits an hour for a word of a life of the peer that has ended: nothing tells it so.
+    pub(super) fn waits_for_former_peer(&self) -> bool {
+        let far = self.standby.timer_ms.is_some_and(|until_ms| until_ms > self.now_ms + TRANSFER_MS / 2);
+        far && self.children.is_empty() && self.standby.peer < self.link.peer_generation
+    }
+
+    /// It starts what a life of the peer gave that has ended, and does not claim it before it runs:
+    /// the next life is told that nobody has it.
+    pub fn takes_from_former_peer(&self) -> bool {
+        let takes = self.children.iter().any(|(_, child)| matches!(child, Child::Take(..)));
+        takes && self.standby.step == Step::Done && self.standby.peer < self.link.peer_generation
     }
 
     /// The script `hb_takeover`: standby of what the other one wants, from here.
