@@ -13,8 +13,7 @@ use crate::common::{binary, skip};
 const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
-const PROGRAMS_MISSING: &[&str] = &[
-];
+const PROGRAMS_MISSING: &[&str] = &[];
 
 /// Programs that will not come, and why.
 const PROGRAMS_LEFT_OUT: &[(&str, &str)] = &[
