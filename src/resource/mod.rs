@@ -8,13 +8,13 @@
 //! A new agent is one file with a constant of type [`Agent`], which tells how, and one line in [`AGENTS`].
 
 pub mod agent;
-pub mod audible_alarm;
-pub mod command;
-pub mod delay;
 pub mod apache;
 mod apache_check;
 pub mod apache_config;
 mod apache_process;
+pub mod audible_alarm;
+pub mod command;
+pub mod delay;
 pub mod drbd;
 pub mod filesystem;
 pub mod harc;

@@ -9,9 +9,9 @@ mod classes;
 mod doubles;
 mod filesystem;
 mod inside;
-mod simple;
 mod many_addresses;
 mod portblock;
+mod simple;
 #[path = "../support/skip.rs"]
 mod skip;
 mod volumes;
