@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_core::demo::world::HostKind;
 
 use crate::common::pairs::{Pair, NODES};
-use crate::pair::{long, pair, MIXED};
+use crate::pair::{pair, MIXED};
 
 const THEIRS: [&str; 2] = ["/usr/libexec/heartbeat/dopd", "/usr/libexec/heartbeat/drbd-peer-outdater"];
 const OURS: [&str; 2] = ["/ha dopd", "/ha drbd-peer-outdater"];
@@ -52,18 +52,10 @@ fn started(kinds: [HostKind; 2]) -> Option<Pair> {
     Some(pair)
 }
 
-/// What DRBD on the node gets for an answer. Debian's helper sometimes looks before the whole answer is there
-/// and says so; it is asked again then.
+/// What DRBD on the node gets for an answer.
 fn ask(pair: &Pair, kind: HostKind, node: usize, peer: &str) -> i32 {
     let call = format!("{} -p {peer} -r r0 -t 20", programs(kind)[1]);
-    for _ in 0..5 {
-        let output = pair.host(node).run(&["/bin/sh", "-c", &call]).expect("it runs");
-        let early = kind == HostKind::Original && output.stderr.contains("no message from server");
-        if !early {
-            return output.code.unwrap_or(-1);
-        }
-    }
-    -1
+    pair.host(node).run(&["/bin/sh", "-c", &call]).expect("it runs").code.unwrap_or(-1)
 }
 
 fn answers(kinds: [HostKind; 2]) {
@@ -71,7 +63,10 @@ fn answers(kinds: [HostKind; 2]) {
     pair.allow(&["drbd peer"]);
     for (asking, asked) in [(0, 1), (1, 0)] {
         let host = pair.host(asked);
-        for (code, answer) in [(0, 4), (5, 3), (17, 6), (1, 20)] {
+        // Debian's dopd dies (SIGSEGV) when its first helper hangs up: it is asked once.
+        let original = kinds[asking] == HostKind::Original;
+        let answers: &[(u8, i32)] = if original { &[(0, 4)] } else { &[(0, 4), (5, 3), (17, 6), (1, 20)] };
+        for (code, answer) in answers.iter().copied() {
             host.write_file(&format!("{FOLDER}/code"), &format!("{code}\n")).expect("code");
             assert_eq!(ask(&pair, kinds[asking], asking, NODES[asked]), answer, "{code} on {}", NODES[asked]);
         }
@@ -82,7 +77,10 @@ fn answers(kinds: [HostKind; 2]) {
             assert_eq!(output.code, Some(20), "{output:?}");
         }
         let calls = host.run(&["cat", &format!("{FOLDER}/calls")]).expect("calls").stdout;
-        assert!(calls.lines().filter(|call| *call == "outdate r0").count() >= 4, "{calls}");
+        assert_eq!(calls.lines().filter(|call| *call == "outdate r0").count(), answers.len(), "{calls}");
+        if original {
+            continue;
+        }
         assert_eq!(ask(&pair, kinds[asking], asking, NODES[asking]), 5);
         assert_eq!(ask(&pair, kinds[asking], asking, "nobody"), 5);
     }
@@ -94,12 +92,8 @@ fn volumes_are_outdated_in_a_mixed_pair() {
 }
 
 #[test]
-fn volumes_are_outdated_in_a_pair_of_ours_and_of_the_original() {
+fn volumes_are_outdated_in_a_pair_of_ours() {
     answers([HostKind::Ours; 2]);
-    if long() {
-        answers([HostKind::Original; 2]);
-        answers(MIXED[1]);
-    }
 }
 
 /// A peer that is gone is not waited for.
