@@ -21,6 +21,9 @@ const COMPLETE: [[&str; 2]; 6] =
 /// Longest time until a pair rests: an original's cold start with a busy machine under it.
 const REST_LIMIT: Duration = Duration::from_secs(120);
 
+/// After this an original that has lost a request of its own is helped.
+const HELP_AFTER: Duration = Duration::from_secs(30);
+
 /// One thing done to the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transition {
@@ -333,10 +336,19 @@ impl Run<'_> {
         thread::sleep(Duration::from_millis(self.pair.times.dead_time_ms * tenths as u64 / 10));
     }
 
+    /// Two children of an original wrote to its FIFO at once, and what one of them asked for is lost: its
+    /// own accident, after which it may leave a group down.
+    fn has_garbled_itself(&self, node: usize) -> bool {
+        self.up[node]
+            && self.pair.kinds[node] == HostKind::Original
+            && self.pair.log(node).contains("NV failure (msgfromsteam)")
+    }
+
     /// Waits until each address is on the one host that says so and nothing has moved for `rest`.
     #[track_caller]
     fn comes_to_rest(&self, rest: Duration, what: &str) -> [&'static str; 2] {
-        let end = Instant::now() + REST_LIMIT;
+        let mut end = Instant::now() + REST_LIMIT;
+        let mut help = Instant::now() + HELP_AFTER;
         let mut since: Option<([&str; 2], Instant)> = None;
         loop {
             let words = [self.pair.resource_status(0), self.pair.resource_status(1)];
@@ -351,6 +363,15 @@ impl Run<'_> {
                 }
                 (Some(known), _) => since = Some((known, Instant::now())),
                 (None, _) => since = None,
+            }
+            if Instant::now() >= help {
+                if let Some(node) = (0..2).find(|node| self.has_garbled_itself(*node)) {
+                    (help, end) = (Instant::now() + REST_LIMIT, Instant::now() + REST_LIMIT);
+                    println!("{what}: the original on {} lost a request of its own; booted", NODES[node]);
+                    self.pair.world.crash(NODES[node]).expect("crash");
+                    self.pair.world.boot(NODES[node]).expect("boot");
+                    start(self.pair, node);
+                }
             }
             let owners = ADDRESSES.map(|address| self.pair.world.owners(address).unwrap_or_default());
             assert!(Instant::now() < end, "{what}: no rest: {words:?}, addresses on {owners:?}");
