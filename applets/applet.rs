@@ -19,6 +19,7 @@ impl Invocation {
 }
 
 /// One entry of THE TABLE in `main.rs`.
+#[derive(Clone, Copy)]
 pub struct Applet {
     /// The first is the main name; all get links.
     pub names: &'static [&'static str],

@@ -38,8 +38,12 @@ fn run(invocation: &Invocation) -> u8 {
         }
     };
     let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
-    let agents: Vec<&str> = ha_core::resource::AGENTS.iter().map(|agent| agent.name).collect();
-    let scripts = Scripts { built_in: &agents, init_directory: Path::new(INIT_DIRECTORY) };
+    let ocf_directory = ha_core::config::script_class::ocf_directory();
+    let scripts = Scripts {
+        built_in: &ha_core::resource::AGENT_NAMES,
+        init_directory: Path::new(INIT_DIRECTORY),
+        ocf_directory: &ocf_directory,
+    };
     let report = check(Path::new(directory), &HostFacts::gather(), scripts);
     let text = if matches.get_flag("json") { report.to_json() } else { report.to_text() };
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -1,57 +1,86 @@
 //! The `ha` binary: dispatch to applets by `argv[0]`, else by the first argument.
 
 mod addnode;
+mod agents;
+mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
 mod delnode;
 mod demo;
+mod dopd;
+mod findif;
 mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
-mod ip_addr;
 mod ipfail;
 mod mach_down;
+mod meatclient;
 mod multicall;
+mod peer_outdater;
 mod pingd;
 mod propagate;
 mod req_resource;
 mod resource_manager;
 mod send_arp;
+mod send_ua;
 mod set_site;
 mod set_weight;
 mod standby;
 mod status;
+mod stonith;
 mod takeover;
 
 use applet::Applet;
 
-/// THE TABLE of applets. Dispatch, `--list`, `--install`, help and completions come from it.
-const APPLETS: &[Applet] = &[
+/// THE TABLE of applets, to which the library's resource agents come. Dispatch, `--list`, `--install`,
+/// help and completions come from it.
+const PROGRAMS: &[Applet] = &[
     addnode::APPLET,
+    apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
     delnode::APPLET,
     demo::APPLET,
+    dopd::APPLET,
+    findif::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
-    ip_addr::APPLET,
     ipfail::APPLET,
     mach_down::APPLET,
+    peer_outdater::APPLET,
+    meatclient::APPLET,
     pingd::APPLET,
     propagate::APPLET,
     req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,
+    send_ua::APPLET,
     set_site::APPLET,
     set_weight::APPLET,
     standby::APPLET,
     status::APPLET,
+    stonith::APPLET,
     takeover::APPLET,
 ];
+
+/// The table and the agents.
+const APPLETS: &[Applet] = &{
+    let mut all = [PROGRAMS[0]; PROGRAMS.len() + agents::APPLETS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        let past = index.checked_sub(PROGRAMS.len());
+        all[index] = match past {
+            None => PROGRAMS[index],
+            Some(agent) => agents::APPLETS[agent],
+        };
+        index += 1;
+    }
+    all
+};
 
 fn main() {
     // What an old configuration asks for by a path that is gone runs from here.

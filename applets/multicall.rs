@@ -94,7 +94,12 @@ fn overview(applets: &[Applet]) -> String {
 
 fn help(applet: &Applet) -> String {
     let name = format!("ha {}", applet.names[0]);
-    (applet.definition)().bin_name(name).about(applet.summary).render_long_help().to_string()
+    definition(applet).bin_name(name).about(applet.summary).render_long_help().to_string()
+}
+
+/// An agent's comes from its description.
+fn definition(applet: &Applet) -> clap::Command {
+    ha_core::resource::agent(applet.names[0]).map_or_else(applet.definition, crate::agents::definition)
 }
 
 fn unknown(applets: &'static [Applet], name: &str) -> u8 {
@@ -204,7 +209,7 @@ fn whole(applets: &[Applet]) -> clap::Command {
         .subcommand(Command::new("completions").about("Print completions for a shell").arg(shells));
     for applet in applets {
         for name in applet.names {
-            command = command.subcommand((applet.definition)().name(*name).about(applet.summary));
+            command = command.subcommand(definition(applet).name(*name).about(applet.summary));
         }
     }
     command

@@ -353,7 +353,7 @@ fn other_kinds_of_files_are_refused_without_waiting() {
 /// Checks the directory of a case with this many errors, warnings and hints, and these words.
 fn checked(case: &Case, counts: (usize, usize, usize), words: &[&str]) {
     let init = case.directory.path().join("init.d");
-    let scripts = Scripts { built_in: &["IPaddr", "IPaddr2"], init_directory: &init };
+    let scripts = Scripts { built_in: &["IPaddr", "IPaddr2"], init_directory: &init, ocf_directory: &init };
     let report = check(case.directory.path(), &host(), scripts);
     let text = report.to_text();
     assert_eq!((report.errors, report.warnings, report.hints), counts, "{text}");

@@ -78,12 +78,12 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         name: "directive without effect in this release",
-        spoil: |world, host| append(world, host, "use_apphbd yes"),
-        log: &["ERROR: Directive [use_apphbd] in /etc/ha.d//ha.cf is not supported by this release"],
+        spoil: |world, host| append(world, host, "stonith null /etc/x"),
+        log: &["ERROR: Directive [stonith] in /etc/ha.d//ha.cf is not supported by this release"],
         say: &[
-            "/etc/ha.d/ha.cf:12:1: error: `use_apphbd` is not supported",
-            " 12 | use_apphbd yes",
-            "| ^^^^^^^^^^",
+            "/etc/ha.d/ha.cf:12:1: error: `stonith` is not supported",
+            " 12 | stonith null /etc/x",
+            "| ^^^^^^^",
         ],
     },
     Refusal {
@@ -173,7 +173,12 @@ fn a_daemon_killed_hard_leaves_nothing_in_the_way() {
     configure(&world);
     assert_eq!(host.run(&[DAEMON]).expect("run").code, Some(0));
     let pid = running(&world);
-    signal(host, "KILL", pid);
+    // The guard, which is older, before the daemon.
+    let mut pids = called_heartbeat(host);
+    pids.sort_unstable();
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let output: Output = host.run(&["sh", "-c", &format!("kill -9 {}", pids.join(" "))]).expect("kill");
+    assert_eq!(output.code, Some(0), "{output:?}");
     common::wait_for(&world, "the end", LIMIT, || common::daemon_of(&world, "node1").is_none());
     assert_eq!(host.run(&[DAEMON, "-s"]).expect("-s").code, Some(1));
     assert_eq!(host.run(&[DAEMON]).expect("run").code, Some(0));
@@ -321,11 +326,15 @@ fn configure(world: &World) {
 fn running(world: &World) -> u32 {
     common::wait_for(world, "a daemon answers", LIMIT, || common::status(world, "node1")["running"] == true);
     // A child is called as its parent until it has executed its program.
-    common::wait_for(world, "one process is called heartbeat", LIMIT, || {
-        let processes = world.hosts()[0].processes().expect("processes");
-        processes.iter().filter(|process| process.name == "heartbeat").count() == 1
+    common::wait_for(world, "two are called heartbeat, the daemon and its guard", LIMIT, || {
+        called_heartbeat(&world.hosts()[0]).len() == 2
     });
     common::daemon_of(world, "node1").expect("the pid file names it").pid
+}
+
+fn called_heartbeat(host: &Host) -> Vec<u32> {
+    let processes = host.processes().expect("processes").into_iter();
+    processes.filter(|process| process.name == "heartbeat").map(|process| process.pid).collect()
 }
 
 fn signal(host: &Host, name: &str, pid: u32) {

@@ -276,6 +276,7 @@ impl Cluster {
             self.initial_acquisition_complete("T_RESOURCES(them)");
         } else {
             self.claims.hold = self.claims.hold.union(mine);
+            self.own_groups_granted(mine);
             self.schedule(Job::Acquire(mine), Purpose::Acquire);
         }
     }
@@ -491,6 +492,7 @@ impl Cluster {
         let missing = ResourceSet::ALL.minus(self.claims.hold);
         self.claims.hold = ResourceSet::ALL;
         if !missing.is_empty() {
+            self.own_groups_granted(missing);
             self.schedule(Job::Acquire(missing), Purpose::Acquire);
         }
     }
@@ -555,6 +557,7 @@ impl Cluster {
         self.claims.peer_hold = ResourceSet::NONE;
         self.claims.peer_stable = true;
         if !missing.is_empty() {
+            self.own_groups_granted(missing);
             self.schedule(Job::Acquire(missing), Purpose::Takeover);
         }
     }

@@ -97,6 +97,9 @@ pub enum Input {
     LocalMessage(Message),
     /// The groups of haresources as this node reads them: a digest of the normalised file.
     ResourcesDigest(String),
+    /// Right before [`Input::Start`]: when the last beat of the life before left, monotonic
+    /// milliseconds. A life that goes on too late for it knows that it is late (design §5, rule 1).
+    FormerBeat(u64),
     /// Right after [`Input::Start`] of a resumed life: the life before held foreign sets because the
     /// peer was away ([`super::Cluster::awaits_failback`]).
     PeerWasAway,
@@ -171,7 +174,7 @@ pub enum Output {
         job: JobId,
         /// What to do.
         work: Job,
-        /// The node whose death or request caused it, for the scripts' log lines.
+        /// The node whose death or request caused it, for the scripts and their log lines.
         cause: Option<NodeName>,
     },
     /// Run the administrator's `rc.d` script of that name, if there is one (resources spec 5.1).
@@ -248,6 +251,7 @@ impl fmt::Display for Input {
             }
             Self::LocalMessage(message) => write!(f, "local-message{}", text::fields(message)),
             Self::PeerWasAway => write!(f, "peer-was-away"),
+            Self::FormerBeat(at_ms) => write!(f, "former-beat {at_ms}"),
             Self::ResourcesDigest(digest) => write!(f, "resources-digest {}", text::escape(digest)),
         }
     }

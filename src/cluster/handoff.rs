@@ -19,7 +19,7 @@ use super::settings::ClusterSettings;
 use super::{text, Cluster};
 
 /// First line of the text. To be changed whenever a field is added, removed or means something else.
-const VERSION: &str = "cluster-state 2";
+const VERSION: &str = "cluster-state 3";
 /// Longest text that is read, in bytes.
 pub const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -78,7 +78,8 @@ impl Cluster {
         }
     }
 
-    fn is_at_rest(&self) -> bool {
+    /// No job, no dialogue and no doubt is under way: what is claimed here is what is active here.
+    pub fn is_at_rest(&self) -> bool {
         let resources = !self.settings.manage_resources || self.claims.phase == Phase::Stable;
         !self.ended
             && self.outputs.is_empty()

@@ -322,6 +322,7 @@ impl Cluster {
                 self.refuse("a standby is in progress");
             }
             (Step::AwaitConsent(own), "other") => self.consent_came(own),
+            (Step::Idle, "other") if !self.nodes[sender].is_ours() => self.original_agreed_late(set),
             (Step::AwaitRelease(own), "done") => self.peer_released(own),
             (Step::AwaitTaken(own), "done") => {
                 // The report that says so may be lost, and was sent before this by a 3.0.6 peer:
@@ -375,7 +376,7 @@ impl Cluster {
         let ours = self.peer().is_some_and(super::node::Node::is_ours);
         // A 3.0.6 peer that asks while we wait for its stable report is told nothing; it gives up
         // after ten seconds, as with its own kind.
-        if !self.claims.peer_stable && !ours {
+        if !ours && (!self.claims.peer_stable || self.original_awaits_set()) {
             let text = format!("standby message [{giver_set}] from {name} ignored.  Other side is in flux.");
             return self.log_limited("standby", LogLevel::Warning, &text);
         }
@@ -428,6 +429,12 @@ impl Cluster {
             format!("standby request refused by {}: {}", self.nodes[sender].name, why.escape_default());
         self.log_limited("refused", LogLevel::Warning, &text);
         self.withdraw();
+    }
+
+    /// Giver: the peer agreed to a request that was given up meanwhile.
+    pub(super) fn consent_to(&mut self, own: ResourceSet, origin: Origin) {
+        self.handover.origin = origin;
+        self.consent_came(own);
     }
 
     /// Giver: the peer agreed.

@@ -147,7 +147,8 @@ impl Cluster {
         if self.settings.faults.announce_release_early && matches!(work, Job::Release(_)) {
             self.claims.hold = self.claims.hold.minus(work.set());
         }
-        let cause = (purpose == Purpose::Takeover).then(|| self.peer_name()).flatten();
+        let for_peer = matches!(purpose, Purpose::Takeover | Purpose::LegacyRelease);
+        let cause = for_peer.then(|| self.peer_name()).flatten();
         self.outputs.push_back(Output::RunJob { job, work, cause });
     }
 

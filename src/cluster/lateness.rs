@@ -108,7 +108,7 @@ impl Cluster {
 
     /// Deadtime - 2 x keepalive, but never so short that an ordinary beat would be late: with a
     /// deadtime below four keepalives the rule leaves no room, and `ha check` says so.
-    fn lateness_limit_ms(&self) -> u64 {
+    pub fn lateness_limit_ms(&self) -> u64 {
         let room_ms = self.settings.dead_time_ms.saturating_sub(2 * self.settings.keepalive_ms);
         room_ms.max(self.settings.keepalive_ms + self.settings.keepalive_ms / 2)
     }

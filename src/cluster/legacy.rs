@@ -60,6 +60,7 @@ impl Cluster {
         let peer_dead = self.peer().is_none_or(super::node::Node::is_dead);
         self.legacy.wanted = self.settings.local_keys.iter().cloned().collect();
         if peer_dead || self.legacy.wanted.is_empty() {
+            self.own_groups_granted(ResourceSet::LOCAL);
             self.legacy_take(if peer_dead { ResourceSet::ALL } else { ResourceSet::LOCAL });
         } else {
             self.legacy_ask();
@@ -93,6 +94,22 @@ impl Cluster {
         }
     }
 
+    /// The administrator's script `rc.d/ip-request-resp` runs for each group of this node that is taken
+    /// without asking anybody, as for the answers of the original's `req_resource` to itself (resources
+    /// spec 2.4); not when a standby moves groups.
+    pub(super) fn own_groups_granted(&mut self, taken: ResourceSet) {
+        if taken.contains(ResourceSet::LOCAL) {
+            for key in self.settings.local_keys.clone() {
+                self.own_group_granted(&key);
+            }
+        }
+    }
+
+    pub(super) fn own_group_granted(&mut self, key: &str) {
+        let local = self.settings.local.as_str();
+        self.hook(granted(local, key, "yes").with("src", local));
+    }
+
     pub(super) fn tick_legacy(&mut self) {
         if self.legacy.retry_ms.is_some_and(|due| self.now.monotonic_ms >= due) {
             self.legacy_ask();
@@ -105,9 +122,19 @@ impl Cluster {
         else {
             return;
         };
-        if !self.is_legacy() || self.legacy.asked.len() >= ASKED_MAX {
+        if !self.is_legacy() {
+            let text = format!("the other node's request for {} alone", super::text::escape(&key));
+            return self.not_followed(&text, "without auto_failback legacy only sets move: use hb_standby");
+        }
+        if self.legacy.asked.len() >= ASKED_MAX {
             return;
         }
+        if self.settings.local_keys.contains(&key) && self.claims.hold.contains(ResourceSet::LOCAL) {
+            // Whatever the answer, a 3.0.6 node would start it.
+            let text = format!("the other node's request for {}", super::text::escape(&key));
+            return self.not_followed(&text, "it is at home here");
+        }
+        self.hook(message.clone());
         self.legacy.asked.insert(key);
         if self.claims.hold.contains(ResourceSet::FOREIGN) {
             if !self.releasing().contains(ResourceSet::FOREIGN) {
@@ -127,12 +154,7 @@ impl Cluster {
             return;
         };
         for key in std::mem::take(&mut self.legacy.asked) {
-            let answer = Message::new("ip-request-resp")
-                .with("dest", dest.as_str())
-                .with("ipaddr", &key)
-                .with("weown", owned)
-                .with("ok", "OK");
-            self.send(answer);
+            self.send(granted(dest.as_str(), &key, owned));
         }
     }
 
@@ -143,6 +165,7 @@ impl Cluster {
         }
         let granted = message.text("ok") == Some("OK");
         let key = message.text("ipaddr").unwrap_or("");
+        self.hook(message.clone());
         if granted && self.legacy.wanted.remove(key) && self.legacy.wanted.is_empty() {
             self.log(LogLevel::Info, "the other node has released our resources");
             self.legacy_take(ResourceSet::LOCAL);
@@ -163,10 +186,16 @@ impl Cluster {
             self.log(LogLevel::Warning, "Shared disks are not protected.");
         }
         self.log(LogLevel::Info, &format!("Resources being acquired from {name}."));
+        self.own_groups_granted(ResourceSet::ALL.minus(self.claims.hold));
         self.legacy_take(ResourceSet::ALL);
     }
 
     pub(super) fn legacy_peer_restarted(&mut self) {
         self.legacy.asked.clear();
     }
+}
+
+fn granted(dest: &str, key: &str, owned: &str) -> Message {
+    let answer = Message::new("ip-request-resp").with("dest", dest).with("ipaddr", key);
+    answer.with("weown", owned).with("ok", "OK")
 }

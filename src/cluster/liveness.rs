@@ -90,9 +90,20 @@ impl Cluster {
         self.nodes[self.me].generation = self.settings.generation;
         self.nodes[self.me].uuid = Some(self.settings.uuid);
         self.nodes[self.me].heard = true;
+        if self.liveness.last_beat_ms > 0 {
+            self.notice_own_lateness();
+        }
         self.send_status();
         self.set_local_status(Status::Up);
         self.check_communication_up();
+    }
+
+    /// When a life before this one sent its last beat.
+    pub(super) fn note_former_beat(&mut self, at_ms: u64) {
+        if self.liveness.started_ms.is_none() {
+            self.liveness.last_beat_ms = at_ms.min(self.now.monotonic_ms);
+            self.shutdown.goodbye_owed = true;
+        }
     }
 
     pub(super) fn next_liveness_timeout_ms(&self) -> Option<u64> {

@@ -91,7 +91,7 @@ impl Cluster {
         }
     }
 
-    fn not_followed(&mut self, what: &str, why: &str) {
+    pub(super) fn not_followed(&mut self, what: &str, why: &str) {
         let text = format!("{what} request not followed: {why}");
         self.log_limited("local-request", LogLevel::Warning, &text);
     }
@@ -113,7 +113,9 @@ impl Cluster {
         let key = message.text("ipaddr").unwrap_or("").to_owned();
         if self.is_legacy() && self.legacy_wants(&key) {
             self.send(message);
-        } else if !self.start_again(&key) {
+        } else if self.start_again(&key) {
+            self.own_group_granted(&key);
+        } else {
             let text = format!("{} is not held here: use hb_takeover", escape(&key));
             self.not_followed("resource", &text);
         }
@@ -126,7 +128,9 @@ impl Cluster {
         if !for_us || message.text("ok") != Some("OK") {
             return self.not_for_scripts("ip-request-resp");
         }
-        if !self.start_again(key) {
+        if self.start_again(key) {
+            self.own_group_granted(key);
+        } else {
             let text = format!("{} is not held here: use hb_takeover", escape(key));
             self.not_followed("resource", &text);
         }

@@ -188,6 +188,7 @@ impl Cluster {
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
             Input::PeerWasAway => self.claims.needs_failback = true,
+            Input::FormerBeat(at_ms) => self.note_former_beat(at_ms),
         }
         self.settle();
     }
@@ -206,6 +207,11 @@ impl Cluster {
     /// The next effect to carry out, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// It is going down, on somebody's wish or because of a stop that failed.
+    pub fn is_leaving(&self) -> bool {
+        self.ended || self.shutdown.is_under_way()
     }
 
     /// What this node claims at the moment, its own viewpoint.
@@ -248,6 +254,7 @@ impl Cluster {
         if self.settings.manage_resources && self.liveness.communication_up {
             self.decide_first_acquisition();
             self.ask_returned_peer();
+            self.follow_late_consent();
             self.resolve_conflicts();
             self.adopt_orphans();
             self.hand_over_failed();

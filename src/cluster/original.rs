@@ -52,6 +52,8 @@ pub(super) struct Original {
     demanded_ms: Option<u64>,
     /// It was offered its own orphaned set.
     offered: bool,
+    /// It agreed to a request of ours (own viewpoint) that was given up by then, and waits for the set.
+    late_consent: Option<ResourceSet>,
     /// What went to it because it does not start here (own viewpoint), and when.
     gave_failed: ResourceSet,
     gave_failed_ms: u64,
@@ -66,6 +68,7 @@ impl Original {
         form.optional("original.orphaned", &mut self.orphaned_ms);
         form.optional("original.demanded", &mut self.demanded_ms);
         form.flag("original.offered", &mut self.offered);
+        form.optional_set("original.late_consent", &mut self.late_consent);
         form.set("original.gave_failed", &mut self.gave_failed);
         form.number("original.gave_failed_at", &mut self.gave_failed_ms);
     }
@@ -80,10 +83,11 @@ impl Original {
             orphaned_ms,
             demanded_ms,
             offered,
+            late_consent,
             gave_failed,
             gave_failed_ms,
         } = self;
-        into.add((presumed, claimed_all, offered, gave_failed));
+        into.add((presumed, claimed_all, offered, late_consent, gave_failed));
         into.moment_if(*ask_claims_ms, 0);
         into.moment_if(*unanswered_ms, dead_time_ms + UNHEARD_MS);
         into.moment_if(*orphaned_ms, ORPHAN_PATIENCE_MS);
@@ -233,6 +237,40 @@ impl Cluster {
         );
         self.original.demanded_ms = Some(self.now.monotonic_ms);
         self.send(Message::new("hb_takeover").with("rsc_hold", set.as_str()));
+    }
+
+    // ---- dialogues -----------------------------------------------------------------------
+
+    /// It agreed to a request that was given up: it did not run for a while, or its answer was lost for
+    /// longer than we wait. It would wait for the set for an hour, and take part in nothing meanwhile.
+    pub(super) fn original_agreed_late(&mut self, own: ResourceSet) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        let text = format!(
+            "standby: {name} can take our {own} resources only now: they are given as soon as nothing is under way"
+        );
+        self.log(LogLevel::Info, &text);
+        self.original.late_consent = Some(own);
+    }
+
+    /// It waits for a set because of that: what it is told afterwards it would not follow.
+    pub(super) fn original_awaits_set(&self) -> bool {
+        self.original.late_consent.is_some()
+    }
+
+    /// Gives what it waits for. A restart of its own would end its waiting, and the set would be
+    /// nowhere meanwhile.
+    pub(super) fn follow_late_consent(&mut self) {
+        let Some(own) = self.original.late_consent else {
+            return;
+        };
+        let shows_ms = self.claims.returned_ms.map(|returned_ms| returned_ms + RESTART_SHOWS_MS);
+        let may_restart = shows_ms.is_some_and(|shows_ms| self.now.monotonic_ms < shows_ms);
+        if self.peer_is_original() && self.is_settled() && !may_restart {
+            self.original.late_consent = None;
+            self.consent_to(own, Origin::Orphan);
+        }
     }
 
     // ---- orphans -------------------------------------------------------------------------

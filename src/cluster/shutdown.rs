@@ -35,13 +35,16 @@ pub(super) struct Shutdown {
     held_before: ResourceSet,
     /// SIGHUP with a changed ha.cf: as soon as nothing is in transition.
     pub quick_restart_wanted: bool,
+    /// The peer knew a life before this one, and may count on what that held: it must hear that it is
+    /// stopped even if this life never heard the peer.
+    pub goodbye_owed: bool,
 }
 
 impl Shutdown {
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { stage, held_before, quick_restart_wanted } = self;
-        into.add((std::mem::discriminant(stage), held_before, quick_restart_wanted));
+        let Self { stage, held_before, quick_restart_wanted, goodbye_owed } = self;
+        into.add((std::mem::discriminant(stage), held_before, quick_restart_wanted, goodbye_owed));
         if let Stage::Lingering { until_ms } = stage {
             into.moment(*until_ms, 0);
         }
@@ -121,7 +124,7 @@ impl Cluster {
     pub(super) fn everything_released(&mut self) {
         self.claims.hold = ResourceSet::NONE;
         self.log(LogLevel::Info, "All HA resources relinquished.");
-        if !self.liveness.communication_up {
+        if !self.liveness.communication_up && !self.shutdown.goodbye_owed {
             self.finish();
             return;
         }
@@ -135,7 +138,7 @@ impl Cluster {
     /// Nobody is left who could miss our last words.
     fn peer_needs_nothing(&self) -> bool {
         let Some(peer) = self.peer().filter(|peer| peer.is_live()) else {
-            return true;
+            return !self.shutdown.goodbye_owed;
         };
         let took = self.claims.peer_hold_here().contains(self.shutdown.held_before);
         self.claims.peer_left || (peer.is_ours() && self.claims.peer_known && took)

@@ -110,6 +110,7 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
         "start" => Input::Start,
         "tick" => Input::Tick,
         "peer-was-away" => Input::PeerWasAway,
+        "former-beat" => Input::FormerBeat(next()?.parse().map_err(|_| bad())?),
         "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
         "copy" => {
             let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
@@ -226,6 +227,7 @@ mod tests {
             Input::Tick,
             Input::LoadAverage("0.00 0.01 0.05 1/100 1234".to_owned()),
             Input::PeerWasAway,
+            Input::FormerBeat(1234),
             Input::ResourcesDigest("ab12".to_owned()),
             Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },
             Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 3, message: message.clone() },

@@ -132,6 +132,11 @@ fn said_when_inexact<T>(reader: &mut Reader<'_>, word: &Word<'_>, parsed: Parsed
     parsed.value
 }
 
+/// Ours. The value as typed reaches the children that work on groups.
+pub(super) fn parallel_groups(_reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    boolean(word).map(drop)
+}
+
 pub(super) fn cluster(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     reader.draft.settings.cluster = word.text.to_owned();
     Ok(())
@@ -511,8 +516,9 @@ pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), F
     Ok(())
 }
 
-pub(super) fn use_apphbd(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    boolean(word).map(drop)
+pub(super) fn use_apphbd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    reader.draft.settings.use_apphbd = boolean(word)?;
+    Ok(())
 }
 
 pub(super) fn stonith(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {

@@ -16,6 +16,7 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 use super::ha_cf::HaCfReport;
 use super::haresources::{HaResourcesReport, Resource};
 use super::host::HostFacts;
+use super::script_class::{unit_file, ScriptClass};
 use super::settings::{Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
 use super::{authkeys, examine, haresources, Examination, HA_CF};
@@ -37,6 +38,8 @@ pub struct Scripts<'a> {
     pub built_in: &'a [&'a str],
     /// Usually [`INIT_DIRECTORY`].
     pub init_directory: &'a Path,
+    /// The folder of OCF agents' providers.
+    pub ocf_directory: &'a Path,
 }
 
 /// The result of a check.
@@ -305,34 +308,13 @@ impl Checker<'_> {
         }
     }
 
-    /// Resources that no script answers to (resources spec 1.5).
+    /// Resources that no script answers to (resources spec 1.5), and interfaces that are not there.
     fn scripts(&mut self, report: &HaResourcesReport, source: &Source) {
         let file = haresources::FILE_NAME;
-        let own = self.directory.join("resource.d");
-        let init = self.scripts.init_directory;
         for (resource, span) in resources(report) {
-            let name = resource.script.as_str();
-            if self.scripts.built_in.contains(&name) {
-                continue;
+            if let Some((severity, message, help)) = self.missing_script(&resource.script) {
+                self.add(severity, file, source.place_of(span), message, &help);
             }
-            let plain = !name.is_empty() && !name.contains('/') && !matches!(name, "." | "..");
-            let found: Vec<bool> = [own.as_path(), init]
-                .iter()
-                .filter(|_| plain)
-                .filter_map(|directory| std::fs::metadata(directory.join(name)).ok())
-                .filter(std::fs::Metadata::is_file)
-                .map(|metadata| metadata.permissions().mode() & 0o111 != 0)
-                .collect();
-            if found.contains(&true) {
-                continue;
-            }
-            let message = if found.is_empty() {
-                format!("there is no resource script `{name}`")
-            } else {
-                format!("the resource script `{name}` is not executable")
-            };
-            let help = format!("looked in {} and {}", own.display(), init.display());
-            self.add(Severity::Error, file, source.place_of(span), message, &help);
         }
         for (resource, span) in resources(report) {
             if let Some(interface) =
@@ -344,6 +326,53 @@ impl Checker<'_> {
             }
         }
     }
+
+    /// Why nothing answers to that script's name, and where it was looked for.
+    fn missing_script(&self, script: &str) -> Option<(Severity, String, String)> {
+        let own = self.directory.join("resource.d");
+        let init = self.scripts.init_directory.to_owned();
+        let class = match ScriptClass::of(script) {
+            Ok(class) => class,
+            Err(reason) => return Some((Severity::Error, reason, "see haresources(5)".to_owned())),
+        };
+        if !matches!(class, ScriptClass::Any(_)) && is_executable(&own.join(script)) == Some(true) {
+            return None;
+        }
+        let (name, folders, built_in) = match class {
+            ScriptClass::Any(name) => (name, vec![own, init], true),
+            ScriptClass::Heartbeat(name) => (name, vec![own], true),
+            ScriptClass::Lsb(name) => (name, vec![init], false),
+            ScriptClass::Ocf { provider, kind } => {
+                (kind, vec![self.scripts.ocf_directory.join(provider)], provider == "heartbeat")
+            }
+            ScriptClass::Systemd(unit) => {
+                let message = format!("there is no file of the unit `{unit}`");
+                let missing = unit_file(unit).is_none();
+                let help = "it must be installed on both nodes".to_owned();
+                return missing.then_some((Severity::Warning, message, help));
+            }
+        };
+        let plain = folders.iter().filter(|_| !name.contains('/'));
+        let found: Vec<bool> = plain.filter_map(|folder| is_executable(&folder.join(name))).collect();
+        let known = built_in && self.scripts.built_in.contains(&name)
+            || matches!(class, ScriptClass::Any(_)) && unit_file(name).is_some();
+        if known || found.contains(&true) {
+            return None;
+        }
+        let message = if found.is_empty() {
+            format!("there is no resource script `{name}`")
+        } else {
+            format!("the resource script `{name}` is not executable")
+        };
+        let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        Some((Severity::Error, message, format!("looked in {}", folders.join(" and "))))
+    }
+}
+
+/// Whether the file there is executable; `None` when there is none.
+fn is_executable(path: &Path) -> Option<bool> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// All resources with their places.

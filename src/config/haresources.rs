@@ -47,7 +47,7 @@ impl Resource {
         } else {
             word.split_once("::").unwrap_or((word, ""))
         };
-        let takes_address = matches!(script, "IPaddr" | "IPaddr2" | "IPv6addr");
+        let takes_address = matches!(script, "IPaddr" | "IPaddr2" | "IPv6addr") || script.starts_with("ocf:");
         let arguments = split_arguments(rest, takes_address);
         Self { word: word.to_owned(), script: script.to_owned(), arguments }
     }
@@ -78,7 +78,8 @@ fn split_arguments(rest: &str, takes_address: bool) -> Vec<String> {
     let mut index = 0;
     while index < pieces.len() {
         let joined = pieces.get(index + 1).map(|next| format!("{}::{next}", pieces[index]));
-        match joined.filter(|joined| takes_address && is_ipv6(joined)) {
+        let value = |text: &str| is_ipv6(text.split_once('=').map_or(text, |(_, value)| value));
+        match joined.filter(|joined| takes_address && value(joined)) {
             Some(address) => {
                 arguments.push(address);
                 index += 2;
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn words_are_cut_into_script_and_arguments() {
-        let cases: [(&str, &str, &[&str]); 14] = [
+        let cases: [(&str, &str, &[&str]); 17] = [
             ("nginx", "nginx", &[]),
             ("X::a::b", "X", &["a", "b"]),
             ("X::a::::b::", "X", &["a", "b"]),
@@ -361,6 +362,13 @@ mod tests {
             ("2001:db8::5/64", "IPv6addr", &["2001:db8::5/64"]),
             ("drbddisk::1::2", "drbddisk", &["1", "2"]),
             ("db2::1", "db2", &["1"]),
+            ("systemd:nginx", "systemd:nginx", &[]),
+            (
+                "ocf:heartbeat:IPaddr2::ip=10.0.0.1::nic=v0",
+                "ocf:heartbeat:IPaddr2",
+                &["ip=10.0.0.1", "nic=v0"],
+            ),
+            ("ocf:x:y::ip=fe80::1::z=1", "ocf:x:y", &["ip=fe80::1", "z=1"]),
             ("::1", "IPv6addr", &["::1"]),
         ];
         for (word, script, arguments) in cases {

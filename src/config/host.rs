@@ -102,8 +102,13 @@ pub fn resolve_ipv4(host: &str) -> Option<Ipv4Addr> {
 }
 
 fn user(name: &str) -> Option<Account> {
-    let user = nix::unistd::User::from_name(name).ok().flatten()?;
-    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+    let known = nix::unistd::User::from_name(name).ok().flatten();
+    account(name, known.map(|user| Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+}
+
+/// The kernel knows user 0 without `/etc/passwd`, which a root with nothing but our file lacks.
+fn account(name: &str, known: Option<Account>) -> Option<Account> {
+    known.or_else(|| (name == "root").then_some(Account { uid: 0, gid: 0 }))
 }
 
 fn group(name: &str) -> Option<u32> {
@@ -164,6 +169,14 @@ mod tests {
         let services =
             udp_services(b"domain\t53/tcp\ndomain 53/udp # x\n#no 1/udp\nha-cluster 694/udp\n\xff\n");
         assert_eq!(services, [(53, "domain".to_owned()), (694, "ha-cluster".to_owned())]);
+    }
+
+    #[test]
+    fn root_needs_no_file_of_accounts() {
+        assert_eq!(account("root", None), Some(Account { uid: 0, gid: 0 }));
+        assert_eq!(account("hacluster", None), None);
+        let odd = Account { uid: 0, gid: 5 };
+        assert_eq!(account("root", Some(odd)), Some(odd));
     }
 
     #[test]

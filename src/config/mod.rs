@@ -9,6 +9,7 @@
 //! Every step gives two kinds of output: the lines the original logs (word for word, in its order),
 //! and diagnostics that cite the place and say what was expected.
 
+pub mod apphbd_cf;
 mod apply;
 pub mod authkeys;
 pub mod check;
@@ -21,10 +22,11 @@ pub mod host;
 pub mod logd_cf;
 mod medium;
 mod ping;
+pub mod script_class;
 pub mod settings;
 pub mod source;
 mod validate;
-mod value;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 

@@ -295,6 +295,8 @@ pub struct HaCf {
     pub recorded: Vec<(String, String)>,
     /// The watchdog device.
     pub watchdog: Option<std::path::PathBuf>,
+    /// `use_apphbd`: this daemon is watched by `apphbd`.
+    pub use_apphbd: bool,
 }
 
 impl HaCf {

@@ -5,6 +5,7 @@
 //! last, `outcome`, ends the job. A child that ends without one is judged by [`without_outcome`].
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -188,26 +189,30 @@ fn hook_variables(message: &Message) -> Vec<(String, String)> {
 fn done_already(kind: &str, message: &Message) -> Vec<(String, String)> {
     let ping = message.text("info").is_some_and(|info| info.contains("ping"));
     let mut variables = Vec::new();
-    if kind == "hb_takeover" || (kind == "status" && message.text("st") == Some("dead") && !ping) {
+    let request = matches!(kind, "hb_takeover" | "ip-request" | "ip-request-resp");
+    if request || (kind == "status" && message.text("st") == Some("dead") && !ping) {
         variables.push((DONE_VARIABLE.to_owned(), "yes".to_owned()));
     }
-    if kind == "hb_takeover" {
+    if request {
         variables.push(("HA_FIFO".to_owned(), "/dev/null".to_owned()));
     }
     variables
 }
 
-/// What scripts of a takeover find of the message that caused it (resources spec 5.6).
-fn cause_variables(cause: &NodeName) -> [(&'static str, String); 6] {
-    [
-        ("HA_t", "status".to_owned()),
-        ("HA_seq", "1".to_owned()),
+/// What scripts find of the message that caused a job: a takeover by death, a release by request
+/// (resources spec 5.6, 2.10).
+fn cause_variables(work: Job, cause: &NodeName) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
         ("HA_ts", format!("{:x}", unix_time_s())),
         ("HA_src", cause.to_string()),
-        ("HA_st", "dead".to_owned()),
         // Nothing is taken over before this node is active.
         ("HA_OSTATUS", "active".to_owned()),
-    ]
+    ];
+    variables.extend(match work {
+        Job::Release(_) => vec![("HA_t", "ip-request".to_owned())],
+        _ => vec![("HA_t", "status".to_owned()), ("HA_seq", "1".to_owned()), ("HA_st", "dead".to_owned())],
+    });
+    variables
 }
 
 async fn run_job(
@@ -227,7 +232,7 @@ async fn run_job(
         tries += 1;
         let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
         command.args(cause.map(NodeName::as_str)).stdout(Stdio::piped());
-        command.envs(cause.map(cause_variables).into_iter().flatten());
+        command.envs(cause.map(|node| cause_variables(work, node)).into_iter().flatten());
         if let Ok(mut child) = command.spawn() {
             if let Some(outcome) = follow(&mut child, sender).await {
                 // The word is said; the process itself is reaped when it ends.
@@ -276,7 +281,8 @@ async fn follow(child: &mut Child, sender: &mpsc::UnboundedSender<ChildEvent>) -
     }
 }
 
-fn parse_outcome(line: &str) -> Option<JobOutcome> {
+/// The last line of a job.
+pub(super) fn parse_outcome(line: &str) -> Option<JobOutcome> {
     let mut words = line.strip_prefix("outcome ")?.split(' ');
     let mut set = |name: &str| words.next()?.strip_prefix(name)?.parse::<ResourceSet>().ok();
     let start_failed = set("start-failed=")?;
@@ -287,7 +293,16 @@ fn parse_outcome(line: &str) -> Option<JobOutcome> {
 /// This program under an applet's name. `/proc/self/exe` is still right after an upgrade replaced
 /// the file.
 fn applet(name: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(PathBuf::from("/proc/self/exe"));
+    applet_command(name, arguments, environment).into()
+}
+
+/// The same for who has no runtime.
+pub(super) fn applet_command(
+    name: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> std::process::Command {
+    let mut command = std::process::Command::new("/proc/self/exe");
     command
         .arg0(name)
         .args(arguments)

@@ -3,7 +3,7 @@
 
 use crate::cluster::event::{Command, Input, RequestId};
 use crate::config::settings::HaCf;
-use crate::ipc::requests::{ApiAuth, CommandRequest};
+use crate::ipc::requests::{ApiAuth, CommandRequest, FILTER_DROPPED, FILTER_DUPLICATE};
 use crate::ipc::server::{ClientEvent, ClientId, Demand, Member};
 use crate::types::LogLevel;
 use crate::wire;
@@ -64,6 +64,23 @@ impl Driver {
             _ => {}
         }
         self.server.deliver(message, unchanged);
+    }
+
+    /// Clients may ask for the copies that come by other media (`setfilter`, messaging spec 7.4).
+    pub(super) fn show_copy(&mut self, bytes: &[u8]) {
+        if self.server.is_wanted(FILTER_DUPLICATE) {
+            if let Ok(copy) = wire::decode_datagram(bytes, &self.keys) {
+                self.server.deliver_for(&copy.message, FILTER_DUPLICATE);
+            }
+        }
+    }
+
+    /// What this node sends to another one it drops itself, and clients may ask for that.
+    pub(super) fn show_own(&mut self, message: &Message) {
+        let for_others = message.text("dest").is_some_and(|dest| dest != self.local.as_str());
+        if for_others && self.server.is_wanted(FILTER_DROPPED) {
+            self.server.deliver_for(message, FILTER_DROPPED);
+        }
     }
 
     fn answer_about_client(&mut self, question: &Message) {

@@ -13,7 +13,7 @@ use crate::cluster::handoff::HandoffError;
 use crate::cluster::settings::Membership;
 use crate::cluster::Cluster;
 use crate::config::Configuration;
-use crate::ipc::requests::Parameters;
+use crate::ipc::requests::{Parameters, FILTER_DROPPED};
 use crate::ipc::server::{ClientId, Server};
 use crate::log::{Logger, RateLimit};
 use crate::media::{MediaSet, Received, RECEIVE_BUFFER_BYTES};
@@ -23,24 +23,29 @@ use crate::wire::message::Message;
 use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
+use super::apphb_client::ApphbClient;
 use super::children::{ChildEvent, Children};
+use super::conflicts::ConflictWatch;
 use super::copies::Copies;
 use super::environment::child_environment;
 use super::fifo::{Fifo, FifoEvent};
 use super::groups::Groups;
+use super::guard::record::Post;
 use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
+mod guarded;
 mod settings;
 mod successor;
 
-use settings::{cluster_settings, open_watchdog, parameters, wire_format};
+use settings::{apphb_client, cluster_settings, open_watchdog, parameters, wire_format};
 use successor::Successor;
 
 pub use successor::End;
@@ -85,6 +90,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Where this run leaves word for its guard.
+    pub post: Post,
 }
 
 /// Runs until the cluster says how it ends.
@@ -95,10 +102,12 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
+        driver.former_life();
         let reason = driver.serve().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
+            driver.apphb.close();
         }
         if reason == ExitReason::Stopped {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
@@ -170,15 +179,20 @@ pub(super) struct Driver {
     pub(super) format: WireFormat,
     pub(super) bad_packets: BadPackets,
     copies: Copies,
+    conflicts: ConflictWatch,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
     alarm: Alarm,
     watchdog: Watchdog,
+    apphb: ApphbClient,
+    test_options: TestOptions,
     successor: Successor,
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    post: Post,
+    program_identity: (u64, u64),
     foreground: bool,
     debug_level: u8,
     pub(super) requests: Vec<(RequestId, ClientId)>,
@@ -203,6 +217,8 @@ impl Driver {
         logger.log_all(lines);
         let environment = child_environment(ha_cf, &plan.local, &plan.layout);
         let mut cluster = make_cluster(&plan).map_err(io::Error::other)?;
+        let (test_options, lines) = TestOptions::read(&plan.layout.etc_dir);
+        logger.log_all(lines);
         let mut groups = Groups::new(resources, &plan.local);
         for line in plan.state.iter().flat_map(|state| &state.groups) {
             groups.report(line);
@@ -217,20 +233,25 @@ impl Driver {
             children: Children::new(environment),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
-            parameters: parameters(ha_cf, server.directory_gid()),
+            parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
             server,
             keys: plan.configuration.auth_keys.clone(),
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
+            conflicts: ConflictWatch::start(resources, &logger),
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
             watchdog: open_watchdog(ha_cf, &logger),
+            apphb: apphb_client(ha_cf, &plan.layout),
+            test_options,
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            post: plan.post,
+            program_identity: guarded::program_identity(),
             foreground: plan.foreground,
             debug_level: ha_cf.log.debug_level,
             cluster,
@@ -250,6 +271,7 @@ impl Driver {
         if self.peer_was_away {
             self.feed(Input::PeerWasAway);
         }
+        self.last_words();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -320,10 +342,12 @@ impl Driver {
         self.logger.log_all(self.media.take_events());
         self.hand_over_at_rest();
         self.quick_restart_without_programs();
+        self.leave_word();
     }
 
     fn refresh_load(&mut self) {
         self.load_due_ms = monotonic_ms() + LOAD_EVERY_MS;
+        self.miss_guard();
         // A file of the kernel, not of a disk.
         if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
             self.feed(Input::LoadAverage(text.trim_end().to_owned()));
@@ -333,17 +357,25 @@ impl Driver {
     // ---- inputs --------------------------------------------------------------------------
 
     fn packet(&mut self, received: &Received, buffer: &[u8]) {
+        if self.test_options.loses_received() {
+            return;
+        }
         let (link, bytes) = match received {
             Received::Packet { link, .. } => (link.clone(), received.bytes(buffer)),
             Received::PingAnswer { node } => return self.feed(Input::PingAnswer { node: node.clone() }),
         };
         if let Some(node) = self.copies.whose(bytes, &self.local) {
+            self.show_copy(bytes);
             return self.feed(Input::Copy { link, node });
         }
         match wire::decode_datagram(bytes, &self.keys) {
             Ok(datagram) => {
                 let src = datagram.message.text("src").and_then(NodeName::exact);
+                let shown = self.server.is_wanted(FILTER_DROPPED).then(|| datagram.message.clone());
                 self.feed(Input::Packet { link, key_index: datagram.key_index, message: datagram.message });
+                if let Some(dropped) = shown.filter(|_| !self.cluster.believed_last_packet()) {
+                    self.server.deliver_for(&dropped, FILTER_DROPPED);
+                }
                 match src.filter(|_| self.cluster.believed_last_packet()) {
                     Some(node) => self.copies.believed(bytes, node),
                     None => self.copies.forget_believed(),
@@ -381,6 +413,8 @@ impl Driver {
     fn reloaded(&mut self, found: Found) {
         let goes_on = matches!(found.change, Change::Nothing | Change::Keys(_));
         self.program_found(found.program, goes_on);
+        let (options, lines) = found.test_options;
+        self.logger.log_all(self.test_options.replace(options, lines));
         match found.change {
             Change::Nothing => self.logger.log(LogLevel::Info, "Configuration unchanged."),
             Change::Keys(keys) => {
@@ -427,9 +461,10 @@ impl Driver {
         if !matches!(reason, ExitReason::QuickRestart(_)) {
             // All is released and no beat leaves any more: the programs may take their time.
             self.logger.log_all(self.watchdog.close());
+            self.apphb.close();
         }
         self.respawn.stop(patience);
-        self.respawn.is_stopped()
+        self.respawn.is_stopped() && self.conflicts.is_stopped()
     }
 
     fn command_of_ours(&mut self, command: Command) {
@@ -479,9 +514,8 @@ impl Driver {
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
-                if let Some((level, text)) = self.watchdog.feed() {
-                    self.logger.log(level, &text);
-                }
+                self.logger.log_all(self.watchdog.feed());
+                self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }
             Output::Exit(reason) => self.exit = Some(reason),
         }
@@ -507,7 +541,9 @@ impl Driver {
         if message.kind() == "status" {
             pings::ask(&mut self.media, message, &self.keys, &self.format);
         }
+        self.show_own(message);
         match wire::encode_datagram(message, &self.keys, key_index, &self.format) {
+            Ok(_) if self.test_options.loses_sent() => {}
             Ok(bytes) => {
                 self.copies.sent(&bytes);
                 let line =

@@ -6,6 +6,7 @@ use crate::config::settings::{AutoFailback, Compression, HaCf};
 use crate::types::NodeName;
 
 use super::layout::Layout;
+use super::script_files::{functions, ocf_functions};
 
 /// Where scripts of this kind expect programs when the daemon was started without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,7 +34,8 @@ pub fn child_environment(ha_cf: &HaCf, local: &NodeName, layout: &Layout) -> Vec
     let fixed = [
         ("HA_CURHOST", Some(local.to_string())),
         ("HA_DIR", Some(layout.etc_dir.display().to_string())),
-        ("HA_FUNCS", Some(super::script_files::functions(layout).display().to_string())),
+        ("HA_FUNCS", Some(functions(layout).display().to_string())),
+        ("OCF_FUNCTIONS_DIR", ocf_functions(layout).map(|path| path.display().to_string())),
         ("HA_NOARCHBIN", Some(layout.programs().display().to_string())),
         ("HA_COMPRESSION", Some(compression.to_owned())),
         ("HA_DATEFMT", Some("%Y/%m/%d_%T\t".to_owned())),

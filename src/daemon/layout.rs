@@ -110,6 +110,16 @@ impl Layout {
         self.pid_file.with_file_name("logd.pid")
     }
 
+    /// The pid file of the daemon that watches programs.
+    pub fn apphbd_pid_file(&self) -> PathBuf {
+        self.pid_file.with_file_name("apphbd.pid")
+    }
+
+    /// Where programs tell it that they are well.
+    pub fn apphb_socket(&self) -> PathBuf {
+        self.run_dir.join("apphb.comm")
+    }
+
     /// The clients' socket.
     pub fn register_socket(&self) -> PathBuf {
         self.run_dir.join("register")

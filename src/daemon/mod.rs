@@ -1,14 +1,18 @@
 //! The daemon: start order, the loop that turns outputs into effects.
 
 pub mod alarm;
+mod apphb_client;
+pub mod apphbd;
 pub mod children;
 mod clients;
 pub mod command_line;
+mod conflicts;
 pub mod copies;
 pub mod driver;
 pub mod environment;
 pub mod fifo;
 pub mod groups;
+pub mod guard;
 pub mod hooks;
 pub mod host_cache;
 pub mod identity;
@@ -22,5 +26,6 @@ pub mod reload;
 pub mod respawn;
 pub mod script_files;
 pub mod start;
+pub mod test_options;
 pub mod upgrade;
 pub mod watchdog;

@@ -69,10 +69,11 @@ pub struct PidFile {
 
 impl PidFile {
     /// Claims to be the one daemon: locks the file and writes this process's number. A stale file
-    /// is not in the way. Of two starts at the same moment one gets the error.
+    /// is not in the way. Of two starts at the same moment one gets the error. A missing folder is
+    /// made: our file may be the only one of a root.
     ///
     /// # Errors
-    /// [`PidFileError`]; nothing was changed.
+    /// [`PidFileError`]; nothing was changed, but the folder may have been made.
     pub fn acquire(path: &Path) -> Result<Self, PidFileError> {
         Self::acquire_for(path, "heartbeat")
     }
@@ -84,6 +85,9 @@ impl PidFile {
     pub fn acquire_for(path: &Path, program: &str) -> Result<Self, PidFileError> {
         let failed = |cause| PidFileError::File { path: path.to_owned(), cause };
         let begin = Instant::now();
+        if let Some(folder) = path.parent() {
+            make_folder(folder, 0o755).map_err(failed)?;
+        }
         loop {
             let mut file = open_for_lock(path).map_err(failed)?;
             if !try_lock(&file, true).map_err(failed)? {
@@ -221,7 +225,7 @@ fn is_original_daemon(pid: u32, program: &str) -> bool {
 
 /// Makes the run folders: `run_dir` with mode 0750 for hacluster:haclient when there are such a
 /// user and group, and an empty `rsctmp` in it with mode 1777 (messaging spec 7.3). A `run_dir`
-/// that exists keeps its owner and mode.
+/// that exists keeps its owner and mode. Makes `var_lib_dir` too where no package has made it.
 ///
 /// # Errors
 /// The folder and what the system said; earlier steps stay done.
@@ -239,6 +243,7 @@ pub fn prepare_run_folders(layout: &Layout) -> Result<(), FolderError> {
             nix::unistd::chown(run_dir, owner, group).map_err(io::Error::from).map_err(failed(run_dir))?;
         }
     }
+    make_folder(&layout.var_lib_dir, 0o755).map_err(failed(&layout.var_lib_dir))?;
     let scratch = layout.resource_scratch();
     remove_tree(&scratch).map_err(failed(&scratch))?;
     fs::create_dir(&scratch).map_err(failed(&scratch))?;
@@ -363,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn missing_folder_of_the_pid_file_is_made() {
+        let (folder, _) = pid_file();
+        let path = folder.path().join("var/run/heartbeat.pid");
+        PidFile::acquire(&path).unwrap();
+        let mode = fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        // A link that leads nowhere, as /var/run where /run is missing, is told of.
+        let dangling = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        let error = PidFile::acquire(&dangling.join("heartbeat.pid")).unwrap_err();
+        assert!(matches!(error, PidFileError::File { .. }), "{error}");
+    }
+
+    #[test]
     fn new_file_is_readable_for_all() {
         let (_folder, path) = pid_file();
         let _held = PidFile::acquire(&path).unwrap();
@@ -431,7 +450,9 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(PidFile::acquire(folder.path()), Err(PidFileError::File { .. })));
-        assert!(PidFile::acquire(&folder.path().join("missing/heartbeat.pid")).is_err());
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(PidFile::acquire(&file.join("heartbeat.pid")).is_err());
     }
 
     #[test]
@@ -440,6 +461,7 @@ mod tests {
         let layout = Layout::below(root.path());
         prepare_run_folders(&layout).unwrap();
         assert_eq!(fs::metadata(&layout.run_dir).unwrap().mode() & 0o7777, 0o750);
+        assert_eq!(fs::metadata(&layout.var_lib_dir).unwrap().mode() & 0o7777, 0o755);
         let scratch = layout.resource_scratch();
         let kept = root.path().join("kept");
         fs::create_dir(&kept).unwrap();

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use crate::config::{self, host::HostFacts};
-use crate::types::AuthKeys;
+use crate::types::{AuthKeys, LogLevel};
 
 use super::layout::Layout;
+use super::test_options::TestOptions;
 use super::upgrade::{try_out, Program};
 
 /// What SIGHUP found.
@@ -47,6 +48,8 @@ pub struct Found {
     pub change: Change,
     /// About the program file. Not looked at while the configuration is broken, which would stop it.
     pub program: NewProgram,
+    /// What is lost on purpose from now on, with lines for the log.
+    pub test_options: (TestOptions, Vec<(LogLevel, String)>),
 }
 
 /// Remembers the files' times and looks at them on request.
@@ -106,12 +109,14 @@ impl Reload {
                 Change::Broken(_) => NewProgram::Same,
                 _ => examine_program(&program, &directory, with_resources),
             };
-            let _ = sender.send((found, Found { change, program }));
+            let test_options = TestOptions::read(&directory);
+            let _ = sender.send((found, Found { change, program, test_options }));
         };
         let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(256 * 1024);
         if let Err(error) = thread.spawn(work) {
             let change = Change::Broken(format!("cannot read the configuration again: {error}"));
-            let _ = self.sender.send((self.seen, Found { change, program: NewProgram::Same }));
+            let test_options = TestOptions::read(&self.directory);
+            let _ = self.sender.send((self.seen, Found { change, program: NewProgram::Same, test_options }));
         }
     }
 

@@ -9,14 +9,19 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::config::script_class;
 use crate::log::LogLine;
-use crate::resource::SHELL_FUNCTIONS;
+use crate::resource::{MAPPING_FUNCTIONS, OCF_FUNCTIONS, SHELL_FUNCTIONS};
 use crate::types::LogLevel;
 
 use super::layout::Layout;
 
 /// The name of the functions' file, in the configuration folder and in the programs'.
 const FUNCTIONS: &str = "shellfuncs";
+/// The name of those that run OCF agents, in `resource.d`.
+const MAPPING: &str = "hto-mapfuncs";
+/// The name of those that OCF agents read.
+const OCF: &str = "ocf-shellfuncs";
 
 /// The file of shell functions: the administrator's or that of a package, else our own.
 pub fn functions(layout: &Layout) -> PathBuf {
@@ -26,6 +31,13 @@ pub fn functions(layout: &Layout) -> PathBuf {
     } else {
         layout.programs().join(FUNCTIONS)
     }
+}
+
+/// The folder of the functions that OCF agents read: ours, where the host has none; `None` where it has.
+pub fn ocf_functions(layout: &Layout) -> Option<PathBuf> {
+    let root = script_class::ocf_directory();
+    let installed = root.parent()?.join("lib/heartbeat").join(OCF);
+    (!installed.exists()).then(|| layout.programs())
 }
 
 /// Makes the folder of programs anew, and the functions where there are none. What cannot be made is a
@@ -38,9 +50,15 @@ pub fn prepare(layout: &Layout) -> Vec<LogLine> {
             format!("cannot make {}: {error}; scripts find only what is installed", programs.display());
         lines.push((LogLevel::Warning, text));
     }
-    let installed = layout.etc_dir.join(FUNCTIONS);
-    if fs::symlink_metadata(&installed).is_err() {
-        lines.push(match write_new(&installed) {
+    let resources = layout.etc_dir.join("resource.d");
+    let files =
+        [(layout.etc_dir.join(FUNCTIONS), SHELL_FUNCTIONS), (resources.join(MAPPING), MAPPING_FUNCTIONS)];
+    // Without a folder of scripts nobody misses what only they read.
+    for (installed, text) in files.into_iter().filter(|(file, _)| file.parent().is_some_and(Path::is_dir)) {
+        if fs::symlink_metadata(&installed).is_ok() {
+            continue;
+        }
+        lines.push(match write_new(&installed, text) {
             Ok(()) => (LogLevel::Info, format!("{} was missing and is written", installed.display())),
             Err(error) => {
                 let text = format!(
@@ -63,7 +81,9 @@ fn make_programs(folder: &Path) -> io::Result<()> {
     }
     DirBuilder::new().mode(0o755).create(folder)?;
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    write_new(&folder.join(FUNCTIONS))?;
+    for (name, text) in [(FUNCTIONS, SHELL_FUNCTIONS), (MAPPING, MAPPING_FUNCTIONS), (OCF, OCF_FUNCTIONS)] {
+        write_new(&folder.join(name), text)?;
+    }
     let status = Command::new(own_file())
         .args(["--install", "-s"])
         .arg(folder)
@@ -86,9 +106,9 @@ fn own_file() -> PathBuf {
     if Path::new(&file).exists() { file } else { RUNNING.to_owned() }.into()
 }
 
-fn write_new(path: &Path) -> io::Result<()> {
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    file.write_all(SHELL_FUNCTIONS.as_bytes())
+    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -105,6 +125,11 @@ mod tests {
         prepare(&layout);
         let installed = layout.etc_dir.join(FUNCTIONS);
         assert_eq!(fs::read_to_string(&installed).unwrap(), SHELL_FUNCTIONS);
+        assert!(!layout.etc_dir.join("resource.d").exists());
+        fs::create_dir(layout.etc_dir.join("resource.d")).unwrap();
+        prepare(&layout);
+        let mapping = layout.etc_dir.join("resource.d").join(MAPPING);
+        assert_eq!(fs::read_to_string(mapping).unwrap(), MAPPING_FUNCTIONS);
         assert_eq!(functions(&layout), installed);
         fs::write(&installed, "own").unwrap();
         let lines = prepare(&layout);

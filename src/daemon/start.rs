@@ -16,6 +16,9 @@ use crate::sys::sched::{lock_memory, set_realtime};
 use crate::types::{Generation, LogLevel, ResourceSet, Uuid};
 
 use super::driver::{self, End, Plan};
+use super::environment::child_environment;
+use super::guard::record::Post;
+use super::guard::{self, Guarded, Position};
 use super::host_cache;
 use super::identity;
 use super::layout::Layout;
@@ -48,9 +51,10 @@ const EXIT_NO_PERMISSION: u8 = 4;
 /// Starts the daemon; in the foreground returns when it has ended, else as soon as it is detached.
 pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
     let inherited = Inherited::take();
+    let post = Post::inherit();
     if !options.foreground {
         // Before anything of ours is open: what a shell or an init script left open is not ours.
-        close_inherited(&inherited.descriptors());
+        close_inherited(&[inherited.descriptors(), post.descriptors()].concat());
     }
     let logger = Logger::direct(LogTargets::none("heartbeat"));
     let host = HostFacts::gather();
@@ -82,7 +86,7 @@ pub fn run(layout: &Layout, options: &StartOptions) -> u8 {
             return already_running(&logger, pid);
         }
     }
-    detach_and_run(layout, options, loaded, inherited, &logger)
+    detach_and_run(layout, options, loaded, (inherited, post), &logger)
 }
 
 fn refuse(logger: &Logger, failure: &ConfigFailure) -> u8 {
@@ -104,7 +108,7 @@ fn detach_and_run(
     layout: &Layout,
     options: &StartOptions,
     loaded: Loaded,
-    mut inherited: Inherited,
+    (mut inherited, mut post): (Inherited, Post),
     logger: &Logger,
 ) -> u8 {
     // The lock is taken before detaching, so that of two starts the loser can still say so; it
@@ -143,15 +147,22 @@ fn detach_and_run(
                 return EXIT_GENERIC;
             }
         }
+    }
+    let program = Program::of_this_process();
+    // One that goes on has its guard already, or was started by a version that has none.
+    if options.resume.is_none() {
+        match under_guard(layout, options, (&loaded, &program), &pid_file, logger) {
+            Position::Daemon(own) => post = own,
+            Position::Guard(code) => return code,
+        }
         if let Err(error) = pid_file.write_own_pid() {
             logger.log(LogLevel::Error, &error.to_string());
             return EXIT_NO_PERMISSION;
         }
     }
-    let program = Program::of_this_process();
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
-    let former = (state, inherited.peer_was_away);
+    let former = (state, inherited.peer_was_away, post);
     let run = match plan(layout, options, loaded, (program, former), logger) {
         Ok(plan) => serve(plan, options, &pid_file, logger),
         Err(text) => {
@@ -161,6 +172,27 @@ fn detach_and_run(
     };
     drop(pid_file);
     run
+}
+
+/// From here on there are two processes: the guard, whose end is that of the daemon, and the daemon.
+fn under_guard(
+    layout: &Layout,
+    options: &StartOptions,
+    (loaded, program): (&Loaded, &Program),
+    pid_file: &PidFile,
+    logger: &Logger,
+) -> Position {
+    let ha_cf = &loaded.configuration.ha_cf;
+    let environment = child_environment(ha_cf, &loaded.node, layout);
+    let guarded = Guarded { layout, options, ha_cf, program, pid_file, environment, logger };
+    guard::stand(guarded).unwrap_or_else(|error| {
+        logger.log(LogLevel::Warning, &unguarded(&error));
+        Position::Daemon(Post::default())
+    })
+}
+
+fn unguarded(error: &std::io::Error) -> String {
+    format!("There is no guard process: {error}. Nothing brings this daemon back if it is killed")
 }
 
 fn not_used(why: &str) -> String {
@@ -173,7 +205,7 @@ fn plan(
     layout: &Layout,
     options: &StartOptions,
     loaded: Loaded,
-    (program, (state, peer_was_away)): (Program, (Option<State>, bool)),
+    (program, (state, peer_was_away, post)): (Program, (Option<State>, bool, Post)),
     logger: &Logger,
 ) -> Result<Plan, String> {
     let uuid = load_uuid(layout, &loaded, logger)?;
@@ -193,6 +225,7 @@ fn plan(
         program,
         peer_was_away,
         foreground: options.foreground,
+        post,
     };
     if plan.state.is_some() {
         match driver::accepts(&plan) {
@@ -324,6 +357,9 @@ fn start_anew(
         if let Some(text) = lost {
             logger.log(LogLevel::Warning, &not_used(&text));
         }
+        if let Err(error) = end.post.pass_on(&mut command) {
+            logger.log(LogLevel::Warning, &unguarded(&error));
+        }
         let error = command.exec();
         logger.log(LogLevel::Error, &format!("cannot execute {}: {error}", file.display()));
         problem = Some(error);
@@ -338,7 +374,8 @@ fn start_anew(
     EXIT_GENERIC
 }
 
-fn add_options(command: &mut Command, options: &StartOptions, held: Option<ResourceSet>) {
+/// The words of a command line that start a daemon like this one; with `held` one that goes on.
+pub(super) fn add_options(command: &mut Command, options: &StartOptions, held: Option<ResourceSet>) {
     if let Some(held) = held {
         command.args(["-R", "-C", held.as_str()]);
     }

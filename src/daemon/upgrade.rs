@@ -64,11 +64,13 @@ impl Program {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Device and inode of a program file.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
-fn own_identity() -> Option<(u64, u64)> {
+/// Those of the running one.
+pub fn own_identity() -> Option<(u64, u64)> {
     identity(Path::new("/proc/self/exe"))
 }
 

@@ -25,21 +25,28 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
+    /// Opens and arms the device and leaves its time as it is. The lines are as for [`Watchdog::open`].
+    pub fn open_as_it_is(path: &Path) -> (Self, Vec<LogLine>) {
+        let shown = path.display();
+        // A device never makes its opener wait; whatever else stands there must not either.
+        match OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+            Ok(device) => {
+                let line = (LogLevel::Notice, format!("Using watchdog device: {shown}"));
+                (Self { device: Some((device, path.to_owned())) }, vec![line])
+            }
+            Err(error) => {
+                let text = format!("Cannot open watchdog device: {shown}: {error}");
+                (Self::default(), vec![(LogLevel::Error, text)])
+            }
+        }
+    }
+
     /// Opens and arms the device, which resets the machine when it is not fed for `dead_time_ms`
     /// rounded up to the next second. One that cannot be opened is an ERROR line, and the daemon goes
     /// on without, as the original; a driver that cannot do that time keeps its own.
     pub fn open(path: &Path, dead_time_ms: u64) -> (Self, Vec<LogLine>) {
-        let shown = path.display();
-        // A device never makes its opener wait; whatever else stands there must not either.
-        let opened = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-        let device = match opened {
-            Ok(device) => device,
-            Err(error) => {
-                let text = format!("Cannot open watchdog device: {shown}: {error}");
-                return (Self::default(), vec![(LogLevel::Error, text)]);
-            }
-        };
-        let mut lines = vec![(LogLevel::Notice, format!("Using watchdog device: {shown}"))];
+        let (watchdog, mut lines) = Self::open_as_it_is(path);
+        let Some((device, _)) = &watchdog.device else { return (watchdog, lines) };
         let seconds = u32::try_from((dead_time_ms + MARGIN_MS).div_ceil(1000)).unwrap_or(u32::MAX);
         lines.push(match set_timeout(device.as_fd(), seconds) {
             Ok(set) => (LogLevel::Info, format!("Set watchdog timer to {set} seconds.")),
@@ -48,7 +55,7 @@ impl Watchdog {
                 (LogLevel::Error, format!("{text} {seconds} seconds.: {error}"))
             }
         });
-        (Self { device: Some((device, path.to_owned())) }, lines)
+        (watchdog, lines)
     }
 
     /// Tells the device that all is well. A device that does not take it is closed, with a line; it

@@ -3,7 +3,7 @@
 //! Works in the namespace of the calling process. Source: rtnetlink(7) and the kernel's
 //! `if_link.h`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -120,7 +120,11 @@ fn set_port(netlink: &mut Netlink, header: &[u8], attributes: &Attributes) -> Re
 /// # Errors
 /// The kernel's refusal.
 pub fn addresses() -> Result<Vec<Ipv4Addr>, NetlinkError> {
-    Ok(Netlink::open()?.addresses()?.into_iter().map(|address| address.local).collect())
+    let ipv4 = |address: Address| match address.local {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    Ok(Netlink::open()?.addresses()?.into_iter().filter_map(ipv4).collect())
 }
 
 /// Longest wait for the carrier of a port.

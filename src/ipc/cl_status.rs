@@ -341,7 +341,8 @@ fn link_status(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 fn client_status(call: &mut Call<'_, '_>) -> Outcome {
-    let (Some(node), Some(name)) = (call.node(), call.parameter(1)) else {
+    // As typed: the original's daemon does not know a node by another case.
+    let (Some(node), Some(name)) = (call.parameter(0), call.parameter(1)) else {
         return call.complain("No enough parameter.", PARAMETER_ERROR);
     };
     let wait_ms = call.parameter(2).map_or(500, |text| leading_number(&text));
@@ -398,7 +399,8 @@ fn wait_for_client(
 fn resource_status(call: &mut Call<'_, '_>) -> Outcome {
     let reply = call.client.request("getrsc", &[])?;
     let Some(held) = answer(&reply, "rsc_hold") else {
-        return call.log_failure("Cannot get cluster resource status", "", UNKNOWN_ERROR);
+        let reason = reply.text("info").unwrap_or("").to_owned();
+        return call.log_failure("Cannot get cluster resource status", &reason, UNKNOWN_ERROR);
     };
     call.say_either(&held, || format!("This node is holding {held} resources."));
     Ok(OK)
@@ -410,7 +412,9 @@ fn parameter(call: &mut Call<'_, '_>) -> Outcome {
         return Ok(PARAMETER_ERROR);
     };
     let reply = call.client.request("getparm", &[("pname", &name)])?;
-    let Some(value) = answer(&reply, "pvalue") else {
+    // The original's library knows this one from the start.
+    let known = (name == "hbversion").then(|| call.client.welcome().text("hbversion")).flatten();
+    let Some(value) = known.map(str::to_owned).or_else(|| answer(&reply, "pvalue")) else {
         return call.log_failure(&format!("Cannot get parameter {name}'s value"), "", NORMAL_FAILURE);
     };
     call.say_either(&value, || format!("Heartbeat parameter {name}'s value: {value}"));
@@ -424,7 +428,8 @@ fn self_test(call: &mut Call<'_, '_>) -> Outcome {
         format!("Dead time: {}", welcome.hex("deadtime").unwrap_or(0)),
         format!(" keeplive time: {}", welcome.hex("keepalive").unwrap_or(0)),
         format!(" mynodeid: {}", welcome.text("node").unwrap_or("")),
-        format!(" rsc: {}", reply.text("rsc_hold").unwrap_or("")),
+        // What the C library prints of nothing.
+        format!(" rsc: {}", reply.text("rsc_hold").unwrap_or("(null)")),
     ];
     call.say(&lines.join("\n"));
     Ok(OK)

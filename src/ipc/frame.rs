@@ -86,6 +86,12 @@ impl FrameDecoder {
         !self.buffer.is_empty()
     }
 
+    /// Bytes of the frame at the front, header and all, of which some may be missing; 0 before its
+    /// header is complete.
+    pub fn waiting_for(&self) -> usize {
+        self.body_bytes().ok().flatten().map_or(0, |body| HEADER_BYTES + body)
+    }
+
     /// Length of the frame at the front, checked; `None` before its header is complete.
     fn body_bytes(&self) -> Result<Option<usize>, FrameError> {
         let Some((header, _)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };

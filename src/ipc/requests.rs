@@ -16,12 +16,18 @@ pub const REQUEST: &str = "hbapi-req";
 pub const RESPONSE: &str = "hbapi-resp";
 /// Most bytes of a client's own name; longer ones are refused (messaging spec 7.6).
 pub const CLIENT_NAME_MAX_BYTES: usize = 31;
+/// The original's words for what is held where it manages nothing, whoever does.
+const UNMANAGED: &str = "Resource is managed by crm. Use crm tool to query resource";
 /// Known bits of `fmask`: kept, unchanged, dropped, duplicate, API call, protocol.
 const FILTER_BITS: u32 = 0x3f;
 /// The bit every client may set: kept messages.
 pub const FILTER_KEPT: u32 = 0x01;
 /// The bit for states that did not change.
 pub const FILTER_UNCHANGED: u32 = 0x02;
+/// The bit for messages that are not for this node, or not believed.
+pub const FILTER_DROPPED: u32 = 0x04;
+/// The bit for further copies of a message.
+pub const FILTER_DUPLICATE: u32 = 0x08;
 /// The bit for requests of other clients.
 pub const FILTER_API_CALL: u32 = 0x10;
 /// The bit for `NS_*` messages.
@@ -48,6 +54,8 @@ pub struct Parameters {
     pub command_gid: Option<u32>,
     /// Whether a peer's clients are asked for ([`Effect::AskPeer`]) or answered `offline` at once.
     pub ask_peers: bool,
+    /// No resources are managed (`-M`): nobody can say what is held.
+    pub unmanaged: bool,
 }
 
 /// One `apiauth` line: who may sign on under a name. Either list is enough.
@@ -241,6 +249,9 @@ fn look_up(kind: &str, view: &ClusterView, parameters: &Parameters, request: &Me
             one("numnodes", Some(&normal.to_string()))
         }
         "getparm" => vec![parameter(parameters, request)],
+        "getrsc" if parameters.unmanaged => {
+            vec![response(kind).with("result", "badreq").with("info", UNMANAGED)]
+        }
         "getrsc" => one("rsc_hold", Some(&view.resource_status)),
         "getuuid" => vec![uuid_of(view, request)],
         "getnodename" => vec![name_of(view, request)],

@@ -336,6 +336,17 @@ impl Server {
             kind if kind.starts_with("NS_") => requests::FILTER_PROTOCOL,
             _ => requests::FILTER_KEPT,
         };
+        self.deliver_for(message, bit);
+    }
+
+    /// Some client's filter has this bit.
+    pub fn is_wanted(&self, bit: u32) -> bool {
+        self.clients.values().any(|connection| connection.filter & bit != 0)
+    }
+
+    /// Hands a message to every client whose filter has this bit; with `to_id` only to the client of
+    /// that name.
+    pub fn deliver_for(&mut self, message: &Message, bit: u32) {
         let to_id = message.text("to_id");
         let takers: Vec<ClientId> = self
             .clients

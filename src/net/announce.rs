@@ -14,7 +14,6 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,6 +28,7 @@ use crate::sys::time::{local_time, syslog_time, unix_time_s};
 use crate::sys::{print, syslog};
 use crate::types::LogLevel;
 
+use super::announce_many;
 use super::arp::{Announcer, HardwareAddress, Operation};
 use super::netlink::{Link, Netlink};
 use super::state;
@@ -78,6 +78,9 @@ pub struct Repeats {
 
 /// The `send_arp` program. `words` are the arguments; the value is the exit code.
 pub fn send_arp(called_as: &str, words: &[String]) -> u8 {
+    if let Some(code) = announce_many::run_detached() {
+        return code;
+    }
     let parsed = Options::parse(called_as, words, "i:r:p:bfDUAqc:w:s:I:Vh?");
     if let Some(mistake) = parsed.errors.first() {
         return usage(&format!("{mistake}\n"), 1);
@@ -234,15 +237,20 @@ impl Request {
             Announcer::open(&link, address, self.hardware)
         };
         let announcer = opened.map_err(|why| error(format!("Cannot announce on {}: {why}", link.name)))?;
-        self.send_pairs(&announcer).map_err(|why| error(format!("Cannot send on {}: {why}", link.name)))
+        self.send_pairs(&announcer, inherited)
+            .map_err(|why| error(format!("Cannot send on {}: {why}", link.name)))
     }
 
-    fn send_pairs(&self, announcer: &Announcer) -> io::Result<()> {
+    /// The announcer of an address asks once who else has it.
+    fn send_pairs(&self, announcer: &Announcer, asks: bool) -> io::Result<()> {
         let half = Duration::from_millis(self.interval_ms / 2);
         for round in 1..=self.count {
             announcer.send(Operation::Request)?;
             std::thread::sleep(half);
             announcer.send(Operation::Reply)?;
+            if round == 1 && asks {
+                announcer.ask()?;
+            }
             if round != self.count {
                 std::thread::sleep(half);
             }
@@ -307,11 +315,7 @@ fn claim(path: &Path, pid: u32) -> io::Result<()> {
 }
 
 fn create_parent(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
-    match fs::DirBuilder::new().mode(0o750).create(parent) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
+    path.parent().filter(|parent| !parent.exists()).map_or(Ok(()), state::create_directory)
 }
 
 fn parse_pid(text: &[u8]) -> Option<Pid> {

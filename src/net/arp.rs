@@ -57,6 +57,7 @@ pub struct Announcer {
     destination: Vec<u8>,
     request: Vec<u8>,
     reply: Vec<u8>,
+    question: Option<Vec<u8>>,
 }
 
 impl Announcer {
@@ -78,11 +79,7 @@ impl Announcer {
         sender: Option<HardwareAddress>,
     ) -> io::Result<Self> {
         let socket = PacketSocket::from_socket(socket, link.index, ETHERTYPE_ARP);
-        let make = |operation| match link.hardware_type {
-            HARDWARE_INFINIBAND if sender.is_some() => None,
-            HARDWARE_INFINIBAND => infiniband_announcement(operation, &link.address, address),
-            _ => ethernet_announcement(operation, &link.address, sender, address),
-        };
+        let make = |operation| announcement(link, operation, sender, address);
         let unsupported = || {
             let text = format!("this hardware address cannot be announced on {}", link.name);
             io::Error::new(io::ErrorKind::Unsupported, text)
@@ -92,6 +89,7 @@ impl Announcer {
             destination: link.broadcast.clone(),
             request: make(Operation::Request).ok_or_else(unsupported)?,
             reply: make(Operation::Reply).ok_or_else(unsupported)?,
+            question: probe_frame(link, address),
         })
     }
 
@@ -104,10 +102,45 @@ impl Announcer {
         self.socket.send(&self.destination, packet)
     }
 
+    /// Asks who else has the address; on Ethernet alone. Nobody listens here: the answer is for the
+    /// daemon (see [`super::conflict`]).
+    pub fn ask(&self) -> io::Result<()> {
+        self.question.as_ref().map_or(Ok(()), |question| self.socket.send(&self.destination, question))
+    }
+
     /// Gives the socket away, for the process that goes on announcing.
     pub fn into_socket(self) -> OwnedFd {
         self.socket.into_socket()
     }
+}
+
+/// The packet that announces an address, in the framing of the link; `None` when the link has no
+/// hardware address of a known kind.
+pub(super) fn announcement(
+    link: &Link,
+    operation: Operation,
+    sender: Option<HardwareAddress>,
+    address: Ipv4Addr,
+) -> Option<Vec<u8>> {
+    match link.hardware_type {
+        HARDWARE_INFINIBAND if sender.is_some() => None,
+        HARDWARE_INFINIBAND => infiniband_announcement(operation, &link.address, address),
+        _ => ethernet_announcement(operation, &link.address, sender, address),
+    }
+}
+
+/// The question who has an address, from 0.0.0.0; `None` for what is no Ethernet.
+pub(super) fn probe_frame(link: &Link, address: Ipv4Addr) -> Option<Vec<u8>> {
+    let own = ethernet_address(&link.address).filter(|_| link.hardware_type == HARDWARE_ETHERNET)?;
+    let fields = ArpFields {
+        link_source: own,
+        link_destination: [0xff; 6],
+        sender: own,
+        sender_address: Ipv4Addr::UNSPECIFIED,
+        target: [0; 6],
+        target_address: address,
+    };
+    Some(frame(Operation::Request, &fields))
 }
 
 /// Asks who has an IPv4 address, with a sender address of 0.0.0.0 so that no cache learns from the
@@ -121,21 +154,10 @@ impl Announcer {
 /// The socket's (CAP_NET_RAW is needed, the interface must be up); `Unsupported` for interfaces
 /// that are no Ethernet.
 pub fn probe(address: Ipv4Addr, link: &Link, timeout: Duration) -> io::Result<Option<HardwareAddress>> {
-    let own = ethernet_address(&link.address)
-        .filter(|_| link.hardware_type == HARDWARE_ETHERNET)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, format!("{} is no Ethernet", link.name)))?;
+    let unsupported = || io::Error::new(io::ErrorKind::Unsupported, format!("{} is no Ethernet", link.name));
+    let question = probe_frame(link, address).ok_or_else(unsupported)?;
+    let own = ethernet_address(&link.address).ok_or_else(unsupported)?;
     let socket = PacketSocket::open(Framing::Frame, link.index, ETHERTYPE_ARP)?;
-    let question = frame(
-        Operation::Request,
-        &ArpFields {
-            link_source: own,
-            link_destination: [0xff; 6],
-            sender: own,
-            sender_address: Ipv4Addr::UNSPECIFIED,
-            target: [0; 6],
-            target_address: address,
-        },
-    );
     let start = Instant::now();
     let mut buffer = [0; 256];
     for round in 1..=PROBES {
@@ -244,7 +266,7 @@ pub fn ethernet_address(bytes: &[u8]) -> Option<[u8; 6]> {
 }
 
 /// Ethernet and loopback frames are made here as a whole, others by the kernel.
-fn framing(link: &Link) -> Framing {
+pub(super) fn framing(link: &Link) -> Framing {
     match link.hardware_type {
         HARDWARE_ETHERNET | HARDWARE_LOOPBACK => Framing::Frame,
         _ => Framing::Payload,

@@ -6,13 +6,13 @@
 //! first; when interface and netmask are given, the broadcast address comes from the interface's
 //! own address in that network without asking the routing table.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use super::netlink::{
-    same_network, Address, Link, Netlink, NetlinkError, Route, SCOPE_HOST, SCOPE_LINK, TABLE_LOCAL,
-    TABLE_MAIN,
+    same_network, Link, NetlinkError, Route, SCOPE_HOST, SCOPE_LINK, TABLE_LOCAL, TABLE_MAIN,
 };
+use super::snapshot::Snapshot;
 
 /// What was asked for; empty parameters count as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
     /// The address.
-    pub ip: Ipv4Addr,
-    /// Prefix length, 1 to 32.
+    pub ip: IpAddr,
+    /// Prefix length, 1 to 32 or 128.
     pub prefix: Option<u8>,
     /// Broadcast address.
     pub broadcast: Option<Ipv4Addr>,
@@ -55,15 +55,18 @@ pub enum FindError {
     /// The interface does not exist.
     #[error("Unknown interface [{0}] No such device.")]
     UnknownInterface(String),
-    /// Not an IPv4 address.
+    /// Not an address.
     #[error("IP address [{0}] not valid.")]
     InvalidAddress(String),
-    /// Neither 1 to 32 nor a contiguous dotted quad.
+    /// Neither a number of bits from 1 to 32 (IPv6: 128) nor a contiguous dotted quad.
     #[error("Invalid netmask specification [{0}].")]
     InvalidNetmask(String),
     /// Not an IPv4 address.
     #[error("Invalid broadcast address [{0}].")]
     InvalidBroadcast(String),
+    /// Every interface has the network of such addresses.
+    #[error("'nic' parameter is mandatory for a link local address [{0}].")]
+    LinkLocal(String),
     /// No route leads there.
     #[error("Unable to find nic or netmask.")]
     NoRoute,
@@ -82,7 +85,8 @@ impl FindError {
             Self::UnknownInterface(_)
             | Self::InvalidAddress(_)
             | Self::InvalidNetmask(_)
-            | Self::InvalidBroadcast(_) => 6,
+            | Self::InvalidBroadcast(_)
+            | Self::LinkLocal(_) => 6,
             Self::NoRoute | Self::NoNetmask | Self::Netlink(_) => 1,
         }
     }
@@ -91,7 +95,8 @@ impl FindError {
 impl Wanted {
     /// Checks the syntax, without asking the kernel.
     pub fn check(&self) -> Result<Checked, FindError> {
-        let ip = Ipv4Addr::from_str(&self.ip).map_err(|_| FindError::InvalidAddress(self.ip.clone()))?;
+        let ip = IpAddr::from_str(&self.ip).map_err(|_| FindError::InvalidAddress(self.ip.clone()))?;
+        let parse_netmask = if ip.is_ipv4() { parse_netmask } else { parse_prefix6 };
         let prefix = match self.netmask.as_deref().filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => {
@@ -102,7 +107,10 @@ impl Wanted {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| FindError::InvalidBroadcast(text.to_owned()))?),
         };
-        Ok(Checked { ip, prefix, broadcast })
+        if is_link_local6(ip) && self.nic().is_none() {
+            return Err(FindError::LinkLocal(self.ip.clone()));
+        }
+        Ok(Checked { ip, prefix, broadcast: broadcast.filter(|_| ip.is_ipv4()) })
     }
 
     /// The interface's name, when one is given.
@@ -121,51 +129,68 @@ pub fn parse_netmask(text: &str) -> Option<u8> {
     (bits > 0 && mask.checked_shl(bits).unwrap_or(0) == 0).then_some(bits as u8)
 }
 
-/// Finds interface, prefix length and broadcast address for a new address. `addresses` is the
-/// host's list.
-pub fn find(netlink: &mut Netlink, wanted: &Wanted, addresses: &[Address]) -> Result<Found, FindError> {
+/// Bits, 1 to 128.
+fn parse_prefix6(text: &str) -> Option<u8> {
+    let digits = text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|bits| digits && (1..=128).contains(bits))
+}
+
+/// fe80::/10
+pub fn is_link_local6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfe80)
+}
+
+/// Finds interface, prefix length and broadcast address for a new address.
+pub fn find(snapshot: &mut Snapshot, wanted: &Wanted) -> Result<Found, FindError> {
     let checked = wanted.check()?;
     let nic = match wanted.nic() {
         None => None,
-        Some(name) => Some(netlink.link(name)?.ok_or_else(|| FindError::UnknownInterface(name.to_owned()))?),
+        Some(name) => Some(snapshot.link(name)?.ok_or_else(|| FindError::UnknownInterface(name.to_owned()))?),
     };
     let (link, prefix) = match (nic, checked.prefix) {
         (Some(link), Some(prefix)) => (link, prefix),
         (nic, prefix) => {
-            let candidates = candidate_routes(netlink, checked.ip, prefix, nic.as_ref())?;
+            let candidates = candidate_routes(snapshot, checked.ip, prefix, nic.as_ref())?;
             let (index, prefix) = choose(&candidates, prefix, nic.as_ref())?;
             let link = match nic {
                 Some(link) => link,
-                None => netlink.link_at(index)?.ok_or(FindError::NoRoute)?,
+                None => snapshot.link_at(index)?.ok_or(FindError::NoRoute)?,
             };
             (link, prefix)
         }
     };
-    let broadcast = checked.broadcast.or_else(|| known_broadcast(addresses, link.index, checked.ip, prefix));
+    let broadcast = match checked.broadcast {
+        None => snapshot.known_broadcast(link.index, checked.ip, prefix)?,
+        given => given,
+    };
     Ok(Found { link, prefix, broadcast })
 }
 
 /// Routes of scope link that lead to the address (or hold its whole network, when that is given);
-/// for 127.x without one, those of the local table.
+/// for 127.x without one, those of the local table. Of IPv6, which knows no such scope, routes without
+/// a next hop.
 fn candidate_routes(
-    netlink: &mut Netlink,
-    ip: Ipv4Addr,
+    snapshot: &mut Snapshot,
+    ip: IpAddr,
     prefix: Option<u8>,
     nic: Option<&Link>,
 ) -> Result<Vec<Route>, NetlinkError> {
-    let fits = |route: &Route, scope: u8| {
-        route.scope == scope
-            && route.interface.is_some_and(|index| nic.is_none_or(|nic| nic.index == index))
+    let fits = |route: &&Route| {
+        route.interface.is_some_and(|index| nic.is_none_or(|nic| nic.index == index))
             && prefix.is_none_or(|prefix| route.prefix <= prefix)
             && same_network(route.destination, ip, route.prefix)
     };
-    let mut routes = netlink.routes(TABLE_MAIN)?;
-    routes.retain(|route| fits(route, SCOPE_LINK));
-    if routes.is_empty() && ip.is_loopback() {
-        routes = netlink.routes(TABLE_LOCAL)?;
-        routes.retain(|route| fits(route, SCOPE_HOST));
+    let direct = |route: &&Route| match ip {
+        IpAddr::V4(_) => route.scope == SCOPE_LINK,
+        IpAddr::V6(_) => route.gateway.is_none(),
+    };
+    let routes = snapshot.routes(ip, TABLE_MAIN)?.iter();
+    let mut found: Vec<Route> = routes.filter(|route| direct(route) && fits(route)).cloned().collect();
+    if found.is_empty() && ip.is_ipv4() && ip.is_loopback() {
+        let routes = snapshot.routes(ip, TABLE_LOCAL)?.iter();
+        found = routes.filter(|route| route.scope == SCOPE_HOST && fits(route)).cloned().collect();
     }
-    Ok(routes)
+    Ok(found)
 }
 
 /// The first candidate that says what is missing; they come most specific first.
@@ -177,21 +202,12 @@ fn choose(candidates: &[Route], prefix: Option<u8>, nic: Option<&Link>) -> Resul
     match prefix {
         Some(prefix) => Ok((index(&candidates[0])?, prefix)),
         None => {
-            let network = candidates.iter().find(|route| (1..32).contains(&route.prefix));
+            let longest = |route: &Route| if route.destination.is_ipv4() { 32 } else { 128 };
+            let network = candidates.iter().find(|route| (1..longest(route)).contains(&route.prefix));
             let network = network.ok_or(FindError::NoNetmask)?;
             Ok((index(network)?, network.prefix))
         }
     }
-}
-
-/// The broadcast address of the interface's first address in that network.
-fn known_broadcast(addresses: &[Address], interface: u32, ip: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
-    addresses
-        .iter()
-        .find(|address| {
-            address.interface == interface && address.prefix <= prefix && address.network_contains(ip)
-        })
-        .and_then(|address| address.broadcast)
 }
 
 #[cfg(test)]
@@ -206,9 +222,13 @@ mod tests {
             table: TABLE_MAIN,
             scope: SCOPE_LINK,
             kind: 1,
+            protocol: 2,
+            service: 0,
             interface: Some(interface),
+            gateway: None,
             source: None,
             metric: 0,
+            attributes: Vec::new(),
         }
     }
 
@@ -234,6 +254,20 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_has_longer_prefixes_and_its_link_local_addresses_need_an_interface() {
+        let check = |ip: &str, netmask: &str, nic: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            let wanted = Wanted { ip: ip.into(), netmask: text(netmask), nic: text(nic), broadcast: None };
+            wanted.check().map(|checked| checked.prefix).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("2001:db8::1", "128", ""), Ok(Some(128)));
+        assert_eq!(check("2001:db8::1", "129", ""), Err("Invalid netmask specification [129].".into()));
+        assert_eq!(check("2001:db8::1", "+64", ""), Err("Invalid netmask specification [+64].".into()));
+        assert_eq!(check("fe80::1", "64", "eth0"), Ok(Some(64)));
+        assert!(check("fe80::1", "64", "").is_err());
+    }
+
+    #[test]
     fn parameters_are_checked_with_the_original_texts() {
         let check = |ip: &str, netmask: &str, broadcast: &str| {
             let wanted = Wanted {
@@ -248,7 +282,7 @@ mod tests {
         assert_eq!(check("1.2.3.4", "v0", ""), Err(("Invalid netmask specification [v0].".into(), 6)));
         assert_eq!(check("1.2.3.4", "8", "x"), Err(("Invalid broadcast address [x].".into(), 6)));
         assert!(check("1.2.3.4", "", "").is_ok());
-        for hostile in ["1.2.3.4.5", "1.2.3", "1.2.3.4 ", "256.1.1.1", "::1", "1.2.3.4\n", "", "１.2.3.4"] {
+        for hostile in ["1.2.3.4.5", "1.2.3", "1.2.3.4 ", "256.1.1.1", "::g", "1.2.3.4\n", "", "１.2.3.4"] {
             assert!(check(hostile, "", "").is_err(), "{hostile}");
         }
     }

@@ -1,19 +1,21 @@
-//! Route netlink (rtnetlink(7)): links, IPv4 addresses and routes of this host, blocking.
+//! Route netlink (rtnetlink(7)): links, addresses and routes of this host, blocking.
 //!
 //! Works from 2.6.32 on: no strict checking, no filters, no attribute is sent that the kernel did
 //! not show first. Several changes go in one write; the kernel carries them out in order.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 
+use super::netlink_change::build_change;
 use super::netlink_message::number::*;
-use super::netlink_message::{self as message, Builder, Received};
+use super::netlink_message::{self as message, Builder, Received, AF_INET, AF_INET6};
 
+pub use super::netlink_change::Change;
 pub use super::netlink_message::{link_header, Attributes};
 
 /// Longest wait for an answer of the kernel, which answers at once unless it is badly ill.
@@ -22,6 +24,9 @@ const ANSWER_TIMEOUT_MS: u16 = 10_000;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Most entries taken from one dump: far more addresses and link routes than any host of a pair.
 const DUMP_ENTRIES_MAX: usize = 1_000_000;
+/// Most changes handed over in one write: each may be answered, and all answers must fit into the
+/// smallest receive buffer of any kernel (about 100 KiB, of which each takes less than 1 KiB).
+const BATCH_CHANGES: usize = 100;
 /// Times a dump is asked for again when messages were lost because the buffer was full.
 const DUMP_ATTEMPTS: usize = 3;
 
@@ -33,10 +38,6 @@ pub const TABLE_LOCAL: u32 = 255;
 pub const SCOPE_LINK: u8 = 253;
 /// On this host (RT_SCOPE_HOST).
 pub const SCOPE_HOST: u8 = 254;
-
-/// Address flags that a new address may be given back: neither secondary (0x01), tentative (0x40)
-/// nor permanent (0x80), which the kernel decides.
-const KEPT_ADDRESS_FLAGS: u32 = !0xc1;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -89,37 +90,37 @@ impl Link {
     }
 }
 
-/// An IPv4 address of an interface.
+/// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// Index of its interface.
     pub interface: u32,
     /// The address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The other end of a point-to-point link.
-    pub peer: Option<Ipv4Addr>,
-    /// Prefix length, 0 to 32.
+    pub peer: Option<IpAddr>,
+    /// Prefix length, 0 to 32 or 128.
     pub prefix: u8,
-    /// Broadcast address.
+    /// Broadcast address; IPv4 alone.
     pub broadcast: Option<Ipv4Addr>,
-    /// Label; the kernel uses the interface's name when none is given.
+    /// Label; the kernel uses the interface's name when none is given. IPv4 alone.
     pub label: Option<String>,
     /// Scope: 0 global, 253 link, 254 host.
     pub scope: u8,
-    /// It shares a network with an older address; removing that one removes this one too.
+    /// It shares a network with an older address; removing that one removes this one too. IPv4 alone.
     pub secondary: bool,
     /// Preferred and valid life time in seconds, unless it lives for ever.
     pub lifetime: Option<[u32; 2]>,
-    /// IFA_FLAGS as shown by the kernel (3.14 and later).
-    pub extended_flags: Option<u32>,
+    /// `IFA_F_*`; those above the lowest byte are known to kernels from 3.14 on.
+    pub flags: u32,
 }
 
 impl Address {
     /// A plain address of global scope, without broadcast or label.
-    pub fn new(interface: u32, local: Ipv4Addr, prefix: u8) -> Self {
+    pub fn new(interface: u32, local: impl Into<IpAddr>, prefix: u8) -> Self {
         Self {
             interface,
-            local,
+            local: local.into(),
             peer: None,
             prefix,
             broadcast: None,
@@ -127,49 +128,48 @@ impl Address {
             scope: 0,
             secondary: false,
             lifetime: None,
-            extended_flags: None,
+            flags: 0,
         }
     }
 
     /// `address` is in this address's network.
-    pub fn network_contains(&self, address: Ipv4Addr) -> bool {
-        same_network(self.peer.unwrap_or(self.local), address, self.prefix)
+    pub fn network_contains(&self, address: impl Into<IpAddr>) -> bool {
+        same_network(self.peer.unwrap_or(self.local), address.into(), self.prefix)
+    }
+
+    /// The kernel did not let it be used yet, or never will (duplicate address detection, RFC 4862 5.4).
+    pub fn is_tentative(&self) -> bool {
+        self.flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0
     }
 }
 
-/// An IPv4 route.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Network; 0.0.0.0 with prefix 0 is the default route.
-    pub destination: Ipv4Addr,
-    /// Prefix length, 0 to 32.
+    /// Network; with prefix 0 it is the default route.
+    pub destination: IpAddr,
+    /// Prefix length, 0 to 32 or 128.
     pub prefix: u8,
     /// Table number.
     pub table: u32,
-    /// Scope: 0 through a gateway, [`SCOPE_LINK`], [`SCOPE_HOST`].
+    /// Scope: 0 through a gateway, [`SCOPE_LINK`], [`SCOPE_HOST`]. Always 0 for IPv6.
     pub scope: u8,
     /// RTN_* type: 1 unicast.
     pub kind: u8,
+    /// RTPROT_*: who made it, 2 the kernel.
+    pub protocol: u8,
+    /// Type of service.
+    pub service: u8,
     /// Index of the interface; `None` for blackholes and several next hops.
     pub interface: Option<u32>,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
     /// Preferred source address.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Priority, lower is better.
     pub metric: u32,
-}
-
-/// A change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Adds an address; EEXIST when it is there already.
-    AddAddress(Address),
-    /// Removes an address (local, prefix and interface decide); EADDRNOTAVAIL when it is not there.
-    DeleteAddress(Address),
-    /// Sets the interface up.
-    LinkUp(u32),
-    /// Removes the main table's host route to the address through the interface; ESRCH when there
-    /// is none.
-    DeleteHostRoute(Ipv4Addr, u32),
+    /// Every attribute as the kernel showed it, to give the route back changed in one of them.
+    pub attributes: Vec<(u16, Vec<u8>)>,
 }
 
 /// A blocking route netlink socket.
@@ -231,41 +231,88 @@ impl Netlink {
 
     /// All IPv4 addresses, in the kernel's order: of each network, the primary one first.
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
-        let header = message::address_header(0, 0, 0, 0);
-        self.dump(RTM_GETADDR, RTM_NEWADDR, &header, message::parse_address)
+        self.addresses_of(AF_INET)
+    }
+
+    /// All IPv6 addresses.
+    pub fn addresses6(&mut self) -> Result<Vec<Address>, NetlinkError> {
+        self.addresses_of(AF_INET6)
     }
 
     /// All IPv4 routes of one table, most specific first, then by metric.
     pub fn routes(&mut self, table: u32) -> Result<Vec<Route>, NetlinkError> {
-        let header = message::route_header(0, 0, 0);
-        let wanted = |body: &[u8]| message::parse_route(body).filter(|route| route.table == table);
+        self.routes_of(AF_INET, table)
+    }
+
+    /// As [`Netlink::routes`], for IPv6.
+    pub fn routes6(&mut self, table: u32) -> Result<Vec<Route>, NetlinkError> {
+        self.routes_of(AF_INET6, table)
+    }
+
+    fn addresses_of(&mut self, family: u8) -> Result<Vec<Address>, NetlinkError> {
+        let header = message::address_header(family, 0, 0, 0, 0);
+        // A kernel without IPv6 answers with the addresses of the families that it has.
+        let wanted = |body: &[u8]| message::parse_address(body).filter(|_| body.first() == Some(&family));
+        self.dump(RTM_GETADDR, RTM_NEWADDR, &header, wanted)
+    }
+
+    fn routes_of(&mut self, family: u8, table: u32) -> Result<Vec<Route>, NetlinkError> {
+        let header = message::route_header(family, 0, 0, 0);
+        let wanted = |body: &[u8]| {
+            let ours = body.first() == Some(&family);
+            message::parse_route(body).filter(|route| ours && route.table == table)
+        };
         let mut routes = self.dump(RTM_GETROUTE, RTM_NEWROUTE, &header, wanted)?;
-        routes.sort_by_key(|route| (32 - route.prefix, route.metric));
+        routes.sort_by_key(|route| (u8::MAX - route.prefix, route.metric));
         Ok(routes)
     }
 
-    /// Carries out changes in order, in one write. One result for each; a refused change does not
-    /// keep the later ones from being tried.
+    /// Carries out changes in order, [`BATCH_CHANGES`] to a write. One result for each; a refused
+    /// change does not keep the later ones from being tried.
     ///
     /// # Errors
     /// When the requests could not be handed over or answered: some may have been carried out.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, NetlinkError> {
-        let first = self.sequence.wrapping_add(1);
-        let mut request = Builder::default();
-        for change in changes {
-            let sequence = self.next_sequence();
-            build_change(&mut request, change, sequence);
-        }
-        self.send(&request)?;
         let mut results = Vec::with_capacity(changes.len());
-        for offset in 0..changes.len() as u32 {
-            match self.receive(first.wrapping_add(offset), |_| false) {
-                Ok(()) => results.push(Ok(())),
-                Err(NetlinkError::Refused(error)) => results.push(Err(error)),
-                Err(error) => return Err(error),
-            }
+        for part in changes.chunks(BATCH_CHANGES) {
+            self.apply_part(part, &mut results)?;
         }
         Ok(results)
+    }
+
+    /// The kernel answers what it refuses, and the last change in any case: it takes them in order, so
+    /// that answer says that all others were carried out.
+    fn apply_part(
+        &mut self,
+        part: &[Change],
+        results: &mut Vec<Result<(), Errno>>,
+    ) -> Result<(), NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut request = Builder::default();
+        for (index, change) in part.iter().enumerate() {
+            let sequence = self.next_sequence();
+            let answer = if index + 1 == part.len() { NLM_F_ACK } else { 0 };
+            build_change(&mut request, change, answer, sequence);
+        }
+        self.send(&request)?;
+        let start = results.len();
+        results.resize(start + part.len(), Ok(()));
+        loop {
+            let length = self.receive_datagram()?;
+            for received in message::messages(&self.buffer[..length]) {
+                let index = received.sequence.wrapping_sub(first) as usize;
+                if received.kind != NLMSG_ERROR || index >= part.len() {
+                    continue;
+                }
+                let number = message::error_number(received.body);
+                if number > 0 {
+                    results[start + index] = Err(Errno::from_raw(number));
+                }
+                if index + 1 == part.len() {
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Carries out a change that is none of [`Change`]: message type, flags beyond request and
@@ -417,56 +464,19 @@ pub fn secondaries_of<'a>(address: &'a Address, all: &'a [Address]) -> impl Iter
     })
 }
 
-/// Both are in one network of that prefix length.
-pub fn same_network(a: Ipv4Addr, b: Ipv4Addr, prefix: u8) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-    (u32::from(a) ^ u32::from(b)) & mask == 0
-}
-
-fn build_change(request: &mut Builder, change: &Change, sequence: u32) {
-    match change {
-        Change::AddAddress(address) => {
-            let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-            build_address(request, RTM_NEWADDR, flags, sequence, address);
-            if let Some(broadcast) = address.broadcast {
-                request.attribute(IFA_BROADCAST, &broadcast.octets());
-            }
-            if let Some([preferred, valid]) = address.lifetime {
-                let words = [preferred, valid, 0, 0].map(u32::to_ne_bytes);
-                request.attribute(IFA_CACHEINFO, words.as_flattened());
-            }
-            let kept = address.extended_flags.unwrap_or(0) & KEPT_ADDRESS_FLAGS;
-            if kept != 0 {
-                request.attribute(IFA_FLAGS, &kept.to_ne_bytes());
-            }
+/// Both are of one family and in one network of that prefix length.
+pub fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let prefix = u32::from(prefix);
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
+            (u32::from(a) ^ u32::from(b)) & mask == 0
         }
-        Change::DeleteAddress(address) => {
-            build_address(request, RTM_DELADDR, NLM_F_ACK, sequence, address);
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
+            (u128::from(a) ^ u128::from(b)) & mask == 0
         }
-        Change::LinkUp(index) => {
-            let up = libc::IFF_UP as u32;
-            request.message(RTM_NEWLINK, NLM_F_ACK, sequence, &message::link_header(*index, up, up));
-        }
-        Change::DeleteHostRoute(destination, interface) => {
-            let header = message::route_header(32, TABLE_MAIN as u8, RT_SCOPE_NOWHERE);
-            request
-                .message(RTM_DELROUTE, NLM_F_ACK, sequence, &header)
-                .attribute(RTA_DST, &destination.octets())
-                .attribute(RTA_OIF, &interface.to_ne_bytes());
-        }
-    }
-}
-
-fn build_address(request: &mut Builder, kind: u16, flags: u16, sequence: u32, address: &Address) {
-    let header = message::address_header(address.prefix, 0, address.scope, address.interface);
-    request
-        .message(kind, flags, sequence, &header)
-        .attribute(IFA_LOCAL, &address.local.octets())
-        .attribute(IFA_ADDRESS, &address.peer.unwrap_or(address.local).octets());
-    if let Some(label) = &address.label {
-        let mut text = label.clone().into_bytes();
-        text.push(0);
-        request.attribute(IFA_LABEL, &text);
+        _ => false,
     }
 }
 
@@ -476,9 +486,11 @@ mod tests {
 
     #[test]
     fn networks_compare_by_prefix() {
-        let (a, b) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 1, 1));
-        assert!(same_network(a, b, 23) && !same_network(a, b, 24));
-        assert!(same_network(a, b, 0) && !same_network(a, b, 32));
+        let both = |a: &str, b: &str, prefix| same_network(a.parse().unwrap(), b.parse().unwrap(), prefix);
+        assert!(both("10.0.0.1", "10.0.1.1", 23) && !both("10.0.0.1", "10.0.1.1", 24));
+        assert!(both("10.0.0.1", "10.0.1.1", 0) && !both("10.0.0.1", "10.0.1.1", 32));
+        assert!(both("2001:db8::1", "2001:db8::2", 126) && !both("2001:db8::1", "2001:db8::2", 127));
+        assert!(both("::", "ffff::", 0) && !both("::1", "::2", 128) && !both("0.0.0.1", "::1", 0));
     }
 
     #[test]
@@ -496,8 +508,8 @@ mod tests {
             with(2, 5, 24, false),
             with(2, 6, 24, true),
         ];
-        let found: Vec<_> = secondaries_of(&primary, &all).map(|found| found.local.octets()[3]).collect();
-        assert_eq!(found, [2, 6]);
+        let found: Vec<_> = secondaries_of(&primary, &all).map(|found| found.local.to_string()).collect();
+        assert_eq!(found, ["10.0.0.2", "10.0.0.6"]);
         assert_eq!(secondaries_of(&all[1], &all).count(), 0);
     }
 

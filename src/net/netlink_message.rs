@@ -1,10 +1,10 @@
 //! The bytes of route netlink: building requests, taking answers apart. No system calls.
 //!
 //! Layouts: linux/netlink.h, linux/rtnetlink.h (rtnetlink(7)), as they are since 2.6. Numbers are
-//! in the machine's byte order, IPv4 addresses in network order. Unknown attributes are passed
+//! in the machine's byte order, addresses in network order. Unknown attributes are passed
 //! over; lengths that do not fit end the reading of a message, never anything worse.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::netlink::{Address, Link, Route};
 
@@ -20,10 +20,13 @@ pub(super) mod number {
     pub(crate) const RTM_NEWROUTE: u16 = 24;
     pub(crate) const RTM_DELROUTE: u16 = 25;
     pub(crate) const RTM_GETROUTE: u16 = 26;
+    pub(crate) const RTM_NEWADDRLABEL: u16 = 72;
+    pub(crate) const RTM_DELADDRLABEL: u16 = 73;
 
     pub(crate) const NLM_F_REQUEST: u16 = 0x1;
     pub(crate) const NLM_F_ACK: u16 = 0x4;
     pub(crate) const NLM_F_DUMP: u16 = 0x300;
+    pub(crate) const NLM_F_REPLACE: u16 = 0x100;
     pub(crate) const NLM_F_EXCL: u16 = 0x200;
     pub(crate) const NLM_F_CREATE: u16 = 0x400;
 
@@ -40,9 +43,14 @@ pub(super) mod number {
 
     pub(crate) const RTA_DST: u16 = 1;
     pub(crate) const RTA_OIF: u16 = 4;
+    pub(crate) const RTA_GATEWAY: u16 = 5;
     pub(crate) const RTA_PRIORITY: u16 = 6;
     pub(crate) const RTA_PREFSRC: u16 = 7;
+    pub(crate) const RTA_CACHEINFO: u16 = 12;
     pub(crate) const RTA_TABLE: u16 = 15;
+
+    pub(crate) const IFAL_ADDRESS: u16 = 1;
+    pub(crate) const IFAL_LABEL: u16 = 2;
 
     pub(crate) const RT_SCOPE_NOWHERE: u8 = 255;
 }
@@ -54,7 +62,8 @@ const HEADER_BYTES: usize = 16;
 const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 /// Marks an attribute that holds others.
 const NLA_F_NESTED: u16 = 0x8000;
-const AF_INET: u8 = libc::AF_INET as u8;
+pub(super) const AF_INET: u8 = libc::AF_INET as u8;
+pub(super) const AF_INET6: u8 = libc::AF_INET6 as u8;
 
 /// A request under construction, or several behind each other: the kernel takes them in order.
 #[derive(Debug, Default)]
@@ -138,10 +147,10 @@ fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// `struct ifaddrmsg` for an IPv4 address.
-pub(super) fn address_header(prefix: u8, flags: u8, scope: u8, interface: u32) -> [u8; 8] {
+/// `struct ifaddrmsg`.
+pub(super) fn address_header(family: u8, prefix: u8, flags: u8, scope: u8, interface: u32) -> [u8; 8] {
     let index = interface.to_ne_bytes();
-    [AF_INET, prefix, flags, scope, index[0], index[1], index[2], index[3]]
+    [family, prefix, flags, scope, index[0], index[1], index[2], index[3]]
 }
 
 /// `struct ifinfomsg`.
@@ -153,9 +162,9 @@ pub fn link_header(interface: u32, flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-/// `struct rtmsg` for IPv4.
-pub(super) fn route_header(prefix: u8, table: u8, scope: u8) -> [u8; 12] {
-    [AF_INET, prefix, 0, 0, table, 0, scope, 0, 0, 0, 0, 0]
+/// `struct rtmsg`.
+pub(super) fn route_header(family: u8, prefix: u8, table: u8, scope: u8) -> [u8; 12] {
+    [family, prefix, 0, 0, table, 0, scope, 0, 0, 0, 0, 0]
 }
 
 /// One received message.
@@ -207,27 +216,27 @@ pub(super) fn parse_link(body: &[u8]) -> Option<Link> {
     (!link.name.is_empty()).then_some(link)
 }
 
-/// Reads an RTM_NEWADDR. `None` when it is no IPv4 address or is cut short.
+/// Reads an RTM_NEWADDR. `None` when it is no IP address or is cut short.
 pub(super) fn parse_address(body: &[u8]) -> Option<Address> {
-    let (family, prefix) = (*body.first()?, *body.get(1)?);
-    if family != AF_INET || prefix > 32 {
-        return None;
-    }
+    let family = *body.first()?;
     let (mut local, mut peer) = (None, None);
+    let flags = *body.get(2)?;
     let mut address = Address {
-        prefix,
+        prefix: checked_prefix(family, *body.get(1)?)?,
         scope: *body.get(3)?,
         interface: number_u32(body, 4)?,
-        secondary: body.get(2)? & libc::IFA_F_SECONDARY as u8 != 0,
+        // For IPv6 the same bit means a temporary address.
+        secondary: family == AF_INET && u32::from(flags) & libc::IFA_F_SECONDARY != 0,
+        flags: u32::from(flags),
         ..Address::new(0, Ipv4Addr::UNSPECIFIED, 0)
     };
     for (kind, value) in attributes(body.get(8..)?) {
         match kind {
-            IFA_LOCAL => local = ipv4(value),
-            IFA_ADDRESS => peer = ipv4(value),
-            IFA_BROADCAST => address.broadcast = ipv4(value),
+            IFA_LOCAL => local = ip(family, value),
+            IFA_ADDRESS => peer = ip(family, value),
+            IFA_BROADCAST => address.broadcast = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
             IFA_LABEL => address.label = Some(text(value)).filter(|label| !label.is_empty()),
-            IFA_FLAGS => address.extended_flags = number_u32(value, 0),
+            IFA_FLAGS => address.flags = number_u32(value, 0).unwrap_or(address.flags),
             IFA_CACHEINFO => address.lifetime = lifetime(value),
             _ => (),
         }
@@ -237,33 +246,49 @@ pub(super) fn parse_address(body: &[u8]) -> Option<Address> {
     Some(address)
 }
 
-/// Reads an RTM_NEWROUTE. `None` when it is no IPv4 route or is cut short.
+/// Reads an RTM_NEWROUTE. `None` when it is no IP route or is cut short.
 pub(super) fn parse_route(body: &[u8]) -> Option<Route> {
-    let (family, prefix) = (*body.first()?, *body.get(1)?);
-    if family != AF_INET || prefix > 32 {
-        return None;
-    }
+    let family = *body.first()?;
+    let anywhere = match family {
+        AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    };
     let mut route = Route {
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix,
+        destination: anywhere,
+        prefix: checked_prefix(family, *body.get(1)?)?,
         table: u32::from(*body.get(4)?),
         scope: *body.get(6)?,
         kind: *body.get(7)?,
+        protocol: *body.get(5)?,
+        service: *body.get(3)?,
         interface: None,
+        gateway: None,
         source: None,
         metric: 0,
+        attributes: Vec::new(),
     };
     for (kind, value) in attributes(body.get(12..)?) {
         match kind {
-            RTA_DST => route.destination = ipv4(value)?,
+            RTA_DST => route.destination = ip(family, value)?,
             RTA_OIF => route.interface = number_u32(value, 0),
-            RTA_PREFSRC => route.source = ipv4(value),
+            RTA_GATEWAY => route.gateway = ip(family, value),
+            RTA_PREFSRC => route.source = ip(family, value),
             RTA_PRIORITY => route.metric = number_u32(value, 0).unwrap_or(0),
             RTA_TABLE => route.table = number_u32(value, 0).unwrap_or(route.table),
             _ => (),
         }
+        route.attributes.push((kind, value.to_vec()));
     }
     Some(route)
+}
+
+/// The prefix length, when the family is known and can have it.
+fn checked_prefix(family: u8, prefix: u8) -> Option<u8> {
+    match family {
+        AF_INET => Some(prefix).filter(|prefix| *prefix <= 32),
+        AF_INET6 => Some(prefix).filter(|prefix| *prefix <= 128),
+        _ => None,
+    }
 }
 
 /// Preferred and valid life time in seconds, when the address does not live for ever.
@@ -287,8 +312,11 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
-fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+fn ip(family: u8, value: &[u8]) -> Option<IpAddr> {
+    match family {
+        AF_INET => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+    }
 }
 
 fn number_u16(bytes: &[u8], offset: usize) -> Option<u16> {
@@ -307,7 +335,7 @@ mod tests {
     fn address_message() -> Vec<u8> {
         let mut builder = Builder::default();
         builder
-            .message(RTM_NEWADDR, 0, 7, &address_header(24, 0, 0, 3))
+            .message(RTM_NEWADDR, 0, 7, &address_header(AF_INET, 24, 0, 0, 3))
             .attribute(IFA_LOCAL, &[10, 0, 0, 1])
             .attribute(IFA_ADDRESS, &[10, 0, 0, 1])
             .attribute(999, b"of a later kernel")

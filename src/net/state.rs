@@ -4,7 +4,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Longest content that is read.
@@ -15,6 +15,17 @@ pub fn directory() -> PathBuf {
     match std::env::var_os("HA_RSCTMP") {
         Some(directory) if !directory.is_empty() => PathBuf::from(directory),
         _ => PathBuf::from("/var/run/resource-agents"),
+    }
+}
+
+/// Makes the directory, one level, as the original's tools do; that it is there already is no error.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o750).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

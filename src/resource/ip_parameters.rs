@@ -1,11 +1,13 @@
 //! Parameters of the agents for addresses: their description, the positional form, what is refused
 //! (agents spec 2.3, 2.5).
 
-use super::{Parameter, Parameters};
+use std::net::IpAddr;
+
+use super::{Call, Parameter, Parameters, WrongArguments};
 
 /// Parameters of IPaddr and IPaddr2.
 pub(super) const PARAMETERS: &[Parameter] = &[
-    parameter("ip", "string", None, "Address", "The IPv4 address, four numbers with dots."),
+    parameter("ip", "string", None, "Address", "The IPv4 address, four numbers with dots, or the IPv6 address."),
     parameter(
         "nic",
         "string",
@@ -54,7 +56,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "string",
         Some("auto"),
         "ARP sender",
-        "Accepted as auto, send_arp, ipoibarping, iputils_arping or libnet_arping; all mean the built-in one.",
+        "Accepted as auto, send_arp, iputils_arping or libnet_arping; all mean the built-in one. ipoibarping \
+         is refused: InfiniBand is not supported.",
     ),
     parameter(
         "flush_routes",
@@ -69,6 +72,58 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         Some("false"),
         "Ask before start",
         "Whether start asks the network for three seconds if somebody has the address, and fails then.",
+    ),
+    parameter(
+        "arp_count_refresh",
+        "integer",
+        Some("0"),
+        "ARP count of a monitor",
+        "Number of announcements that every monitor of an active address makes.",
+    ),
+    parameter(
+        "nodad",
+        "boolean",
+        Some("false"),
+        "No duplicate address detection",
+        "Makes no difference: an IPv6 address is usable at once, and another host that has it is heard \
+         afterwards.",
+    ),
+    parameter(
+        "noprefixroute",
+        "boolean",
+        Some("false"),
+        "No route to the network",
+        "Whether the kernel adds the address without a route to its network. Kernels before 3.14 (IPv4: \
+         4.4) add the route all the same.",
+    ),
+    parameter(
+        "preferred_lft",
+        "string",
+        Some("forever"),
+        "Preferred life time",
+        "Seconds for which an IPv6 address is preferred as source address, 0 for never.",
+    ),
+    parameter(
+        "lvs_ipv6_addrlabel",
+        "boolean",
+        Some("false"),
+        "Label for source addresses",
+        "Whether an IPv6 address gets a label that keeps it from being chosen as source address (RFC 6724).",
+    ),
+    parameter(
+        "lvs_ipv6_addrlabel_value",
+        "integer",
+        Some("99"),
+        "Value of that label",
+        "The label, a number.",
+    ),
+    parameter("arp_mac", "string", Some("ffffffffffff"), "Not used", "Accepted and not used, as in the original."),
+    parameter(
+        "send_arp_opts",
+        "string",
+        None,
+        "Not supported",
+        "Must be absent: options of another send_arp are not supported.",
     ),
     parameter(
         "unique_clone_address",
@@ -98,7 +153,7 @@ const fn parameter(
     // Only the address itself must be given; no other name has this length and start.
     let bytes = name.as_bytes();
     let required = bytes.len() == 2 && bytes[0] == b'i' && bytes[1] == b'p';
-    Parameter { name, required, kind, default, summary, description }
+    Parameter { name, required, unique: required, kind, default, summary, description }
 }
 
 /// `ip[/bits[/nic[:label][/broadcast]]]` or `ip/bits/broadcast` (agents spec 2.3).
@@ -106,8 +161,8 @@ pub(super) fn from_arguments(
     name: &str,
     lvs_support: &str,
     arguments: &[&str],
-) -> Option<(String, Parameters)> {
-    let [argument] = arguments else { return None };
+) -> Result<Call, WrongArguments> {
+    let [argument] = arguments else { return Err(WrongArguments::silent()) };
     let mut parameters = Parameters::default();
     parameters.set("lvs_support", lvs_support);
     let (ip, rest) = argument.split_once('/').unwrap_or((argument, ""));
@@ -121,13 +176,13 @@ pub(super) fn from_arguments(
         parameters.set("nic", third);
         parameters.set("broadcast", fields.next().filter(|_| !third.is_empty()).unwrap_or(""));
     }
-    Some((format!("{name}_{ip}"), parameters))
+    Ok(Call { instance: format!("{name}_{ip}"), parameters })
 }
 
 /// Parameters that ask for what is not there.
 pub(super) fn unsupported(parameters: &Parameters, ip: &str) -> Option<String> {
-    if ip.contains(':') {
-        return Some(format!("IPv6 address [{ip}] is not supported here, use IPv6addr"));
+    if ip.contains(':') && parameters.boolean("lvs_support", false) {
+        return Some("The IPv6 does not support lvs_support".to_owned());
     }
     let clusterip = ["mac", "clusterip_hash"].into_iter().find(|name| parameters.get(name).is_some());
     if let Some(name) = clusterip {
@@ -136,14 +191,61 @@ pub(super) fn unsupported(parameters: &Parameters, ip: &str) -> Option<String> {
     if parameters.boolean("unique_clone_address", false) || clone_count() > 1 {
         return Some("Clones are not supported: there is no CLUSTERIP here".to_owned());
     }
+    if parameters.get("arp_sender") == Some("ipoibarping") {
+        return Some("Parameter arp_sender [ipoibarping]: InfiniBand is not supported".to_owned());
+    }
+    if parameters.get("send_arp_opts").is_some() {
+        return Some("Parameter send_arp_opts is not supported".to_owned());
+    }
     if parameters.get("network_namespace").is_some() {
         return Some("Parameter network_namespace is not supported".to_owned());
     }
-    let senders = ["auto", "send_arp", "ipoibarping", "iputils_arping", "libnet_arping"];
+    let senders = ["auto", "send_arp", "iputils_arping", "libnet_arping"];
     parameters
         .get("arp_sender")
         .filter(|sender| !senders.contains(sender))
         .map(|sender| format!("Invalid parameter value: arp_sender [{sender}]"))
+}
+
+/// What the kernel is told of the address beyond its place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct AddressFlags {
+    without_route: bool,
+    /// Preferred life time in seconds, unless it is for ever.
+    pub(super) preferred_s: Option<u32>,
+    /// Label for the choice of source addresses.
+    pub(super) source_label: Option<u32>,
+    /// Announcements of every monitor.
+    pub(super) announce_on_monitor: u32,
+}
+
+impl AddressFlags {
+    /// Reads them; the error is for the log.
+    pub(super) fn from_parameters(parameters: &Parameters) -> Result<Self, String> {
+        let number = |name: &str| match parameters.get(name) {
+            None => Ok(None),
+            Some(text) => match text.parse::<u32>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(format!("Invalid parameter value: {name} [{text}]")),
+            },
+        };
+        let forever = parameters.get("preferred_lft") == Some("forever");
+        let label = number("lvs_ipv6_addrlabel_value")?.unwrap_or(99);
+        Ok(Self {
+            without_route: parameters.boolean("noprefixroute", false),
+            preferred_s: if forever { None } else { number("preferred_lft")? },
+            source_label: parameters.boolean("lvs_ipv6_addrlabel", false).then_some(label),
+            announce_on_monitor: number("arp_count_refresh")?.unwrap_or(0),
+        })
+    }
+
+    /// `IFA_F_*`. An IPv6 address does not wait for duplicate address detection, which would take a
+    /// second or two, and never comes up where a hung host still answers for it.
+    pub(super) fn of_kernel(self, ip: IpAddr) -> u32 {
+        let route = if self.without_route { libc::IFA_F_NOPREFIXROUTE } else { 0 };
+        let detection = if ip.is_ipv6() { libc::IFA_F_NODAD } else { 0 };
+        route | detection
+    }
 }
 
 /// Globally unique clones of this resource, set by a cluster manager of the OCF kind.
@@ -171,7 +273,7 @@ mod tests {
     use super::*;
 
     fn parsed(argument: &str) -> Vec<(String, String)> {
-        let (_, parameters) = from_arguments("IPaddr", "0", &[argument]).unwrap();
+        let Call { parameters, .. } = from_arguments("IPaddr", "0", &[argument]).unwrap();
         let names = ["ip", "cidr_netmask", "nic", "broadcast"];
         names
             .into_iter()
@@ -201,8 +303,8 @@ mod tests {
         );
         assert_eq!(parsed("1.2.3.4//eth0"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "eth0")]));
         assert_eq!(parsed("1.2.3.4/24//"), pairs(&[("ip", "1.2.3.4"), ("cidr_netmask", "24")]));
-        assert_eq!(from_arguments("IPaddr", "0", &["a", "b"]), None);
-        assert_eq!(from_arguments("IPaddr2", "1", &["1.2.3.4/8"]).unwrap().0, "IPaddr2_1.2.3.4");
+        assert_eq!(from_arguments("IPaddr", "0", &["a", "b"]), Err(WrongArguments::silent()));
+        assert_eq!(from_arguments("IPaddr2", "1", &["1.2.3.4/8"]).unwrap().instance, "IPaddr2_1.2.3.4");
     }
 
     #[test]
@@ -225,6 +327,29 @@ mod tests {
         assert!(refused("unique_clone_address", "true") && refused("clusterip_hash", "sourceip"));
         assert!(refused("network_namespace", "x") && refused("arp_sender", "x"));
         assert!(!refused("arp_sender", "send_arp"));
-        assert!(unsupported(&Parameters::default(), "fe80::1").is_some());
+        assert!(refused("arp_sender", "ipoibarping") && refused("send_arp_opts", "-x"));
+        assert!(unsupported(&Parameters::default(), "2001:db8::1").is_none());
+        let mut with_lvs = Parameters::default();
+        with_lvs.set("lvs_support", "1");
+        assert!(unsupported(&with_lvs, "2001:db8::1").is_some());
+    }
+
+    #[test]
+    fn kernel_flags_come_from_the_parameters() {
+        let mut parameters = Parameters::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let flags = |parameters: &Parameters| AddressFlags::from_parameters(parameters);
+        assert_eq!(flags(&parameters).unwrap().of_kernel(ip("10.0.0.1")), 0);
+        assert_eq!(flags(&parameters).unwrap().of_kernel(ip("::1")), libc::IFA_F_NODAD);
+        parameters.set("noprefixroute", "true");
+        parameters.set("preferred_lft", "0");
+        parameters.set("lvs_ipv6_addrlabel", "true");
+        let set = flags(&parameters).unwrap();
+        assert_eq!(set.of_kernel(ip("10.0.0.1")), libc::IFA_F_NOPREFIXROUTE);
+        assert_eq!((set.preferred_s, set.source_label), (Some(0), Some(99)));
+        parameters.set("preferred_lft", "forever");
+        assert_eq!(flags(&parameters).unwrap().preferred_s, None);
+        parameters.set("arp_count_refresh", "-1");
+        assert!(flags(&parameters).is_err());
     }
 }

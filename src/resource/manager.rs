@@ -7,20 +7,25 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::diagnostic::Severity;
 use crate::config::haresources::{self, Group, FILE_NAME};
 use crate::config::source::{read_file, ReadError};
+use crate::config::value;
 use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
+use super::ip_run::{any_active_of_each, start_together, stop_together, Run, StartedAddress, StoppedAddress};
 use super::runner::{MemberState, Runner};
-use super::script::current_host;
+use super::script::{current_host, is_executable_file};
 use super::script_log::ScriptLog;
 
 /// Pause before the set of a group that failed to start is given to the other node.
 const STANDBY_DELAY: Duration = Duration::from_secs(30);
+/// Groups that are worked on at a time with `parallel_groups on`.
+const GROUPS_AT_ONCE: usize = 16;
 /// Internal word of the process that waits for that.
 const DELAYED_STANDBY: &str = "delayed-standby";
 /// The original's script for a takeover, as its log lines name it.
@@ -90,9 +95,20 @@ struct GroupResult {
     stop_failed: bool,
 }
 
+/// What was done for a group of addresses together with others.
+enum Begun<'a> {
+    /// Nothing.
+    Nothing,
+    /// It was found inactive, and stays so.
+    Idle,
+    Started(Vec<StartedAddress<'a>>),
+    Stopped(Vec<StoppedAddress<'a>>),
+}
+
 /// The groups of haresources and what runs them.
 pub(super) struct Manager {
     runner: Runner,
+    directory: PathBuf,
     host: String,
     groups: Result<Vec<Group>, ReadError>,
 }
@@ -130,7 +146,7 @@ impl Manager {
                 let file = directory.join(FILE_NAME);
                 log.line(&format!("ERROR: Cannot read {}: {error}", file.display()));
             });
-        Self { runner: Runner::from_environment(log, for_daemon), host: current_host(), groups }
+        Self { runner: Runner::from_environment(log, for_daemon), directory, host: current_host(), groups }
     }
 
     fn groups(&self) -> impl Iterator<Item = &Group> {
@@ -139,21 +155,20 @@ impl Manager {
 
     /// Processes every group of the set in file order and ends with the outcome line. Exit code 0
     /// when that line was printed. `gone` is a node that died or left: its groups are taken over, with
-    /// the lines of the original's `mach_down` in the log.
+    /// the lines of the original's `mach_down` in the log; for a release, the node that asks for them.
     fn job(&self, work: Work, set: ResourceSet, gone: Option<&str>) -> u8 {
         if self.groups.is_err() {
             return 1;
         }
         let (mut start_failed, mut stop_failed) = (ResourceSet::NONE, ResourceSet::NONE);
-        for group in self.groups() {
+        let groups: Vec<&Group> = self.groups().filter(|group| set.contains(self.set_of(group))).collect();
+        let asked_for = gone.is_some() && work == Work::Release;
+        if asked_for {
+            let active = groups.iter().filter(|group| self.runner.is_active(group.key()));
+            active.for_each(|group| self.local_giveip(group.key()));
+        }
+        for (group, result) in self.job_groups(work, &groups, gone.filter(|_| !asked_for)) {
             let group_set = self.set_of(group);
-            if !set.contains(group_set) {
-                continue;
-            }
-            if gone.is_some_and(|node| self.node_matches(group, node)) {
-                mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
-            }
-            let result = self.job_group(work, group);
             if result.start_failed {
                 start_failed = start_failed.union(group_set);
             }
@@ -161,7 +176,7 @@ impl Manager {
                 stop_failed = stop_failed.union(group_set);
             }
         }
-        if let Some(node) = gone {
+        if let Some(node) = gone.filter(|_| work != Work::Release) {
             let log = mach_down_log();
             if std::env::var("HA_NICEFAILBACK").is_ok_and(|value| value == "yes") {
                 log.line(&format!("info: {MACH_DOWN}: nice_failback: foreign resources acquired"));
@@ -171,7 +186,95 @@ impl Manager {
         u8::from(!progress(&format!("outcome start-failed={start_failed} stop-failed={stop_failed}")))
     }
 
-    fn job_group(&self, work: Work, group: &Group) -> GroupResult {
+    /// The administrator's script that runs before a group is given to the node that asked for it
+    /// (resources spec 2.10). Whatever becomes of it, the group is given.
+    fn local_giveip(&self, key: &str) {
+        let script = self.directory.join("rc.d/local_giveip");
+        if is_executable_file(&script) {
+            if let Err(error) = self.runner.run_hook(&script, "ip-request", key) {
+                self.runner.log().line(&format!("ERROR: Cannot run {}: {error}", script.display()));
+            }
+        }
+    }
+
+    /// Processes groups: those of built-in addresses alone first and at once, the others in file order or,
+    /// with `parallel_groups on`, several at a time.
+    fn job_groups<'g>(
+        &self,
+        work: Work,
+        groups: &[&'g Group],
+        gone: Option<&str>,
+    ) -> Vec<(&'g Group, GroupResult)> {
+        let (mut of_addresses, mut runs, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for group in groups {
+            match self.runner.addresses_of(group) {
+                Some(run) => {
+                    of_addresses.push(*group);
+                    runs.push(run);
+                }
+                None => others.push(*group),
+            }
+        }
+        let mut results = self.job_addresses(work, of_addresses, runs, gone);
+        let at_once = if is_parallel() { GROUPS_AT_ONCE } else { 1 };
+        let next = Mutex::new(others.into_iter());
+        let done = Mutex::new(Vec::new());
+        let work_off = || {
+            let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some(group) = take() {
+                let result = self.job_group(work, group, Begun::Nothing, gone);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((group, result));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..at_once {
+                // Without a thread the others do its share.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, work_off);
+            }
+            work_off();
+        });
+        results.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
+        results
+    }
+
+    /// All at once in the kernel; then the lines of each.
+    fn job_addresses<'g>(
+        &self,
+        work: Work,
+        mut groups: Vec<&'g Group>,
+        mut runs: Vec<Run>,
+        gone: Option<&str>,
+    ) -> Vec<(&'g Group, GroupResult)> {
+        let mut results = Vec::with_capacity(groups.len());
+        if work == Work::ReleaseActive {
+            let mut active = any_active_of_each(&runs).into_iter();
+            let mut remaining = Vec::new();
+            for (group, run) in groups.drain(..).zip(runs.drain(..)) {
+                if active.next() == Some(true) {
+                    remaining.push((group, run));
+                } else {
+                    results.push((group, self.job_group(work, group, Begun::Idle, gone)));
+                }
+            }
+            (groups, runs) = remaining.into_iter().unzip();
+        }
+        let begun: Vec<Begun<'_>> = match work {
+            Work::Acquire => start_together(&runs).into_iter().map(Begun::Started).collect(),
+            Work::Announce => runs.iter().map(|_| Begun::Nothing).collect(),
+            Work::Release | Work::ReleaseActive => {
+                stop_together(&runs).into_iter().map(Begun::Stopped).collect()
+            }
+        };
+        for (group, begun) in groups.into_iter().zip(begun) {
+            results.push((group, self.job_group(work, group, begun, gone)));
+        }
+        results
+    }
+
+    fn job_group(&self, work: Work, group: &Group, begun: Begun<'_>, gone: Option<&str>) -> GroupResult {
+        if gone.is_some_and(|node| self.node_matches(group, node)) {
+            mach_down_log().line(&format!("info: Taking over resource group {}", group.key()));
+        }
         let name = escape(group.key());
         progress(&format!("group {name} begin"));
         let mut observer = |index: usize, word: &str, state: MemberState| {
@@ -183,17 +286,20 @@ impl Manager {
             progress(&format!("resource {name} {index} {} {state}", escape(word)));
         };
         let mut result = GroupResult::default();
-        match work {
-            Work::Acquire => {
-                if let Err(failure) = self.runner.take_group(group, &mut observer) {
+        match (work, begun) {
+            (_, Begun::Idle) => (),
+            (Work::Acquire, begun) => {
+                let started = if let Begun::Started(started) = begun { started } else { Vec::new() };
+                if let Err(failure) = self.runner.take_group(group, started, &mut observer) {
                     result = GroupResult { start_failed: true, stop_failed: failure.stop_failed };
                 }
             }
-            Work::ReleaseActive if !self.runner.any_active(group) => (),
-            Work::Release | Work::ReleaseActive => {
-                result.stop_failed = self.runner.give_group(group, &mut observer).still_active;
+            (Work::ReleaseActive, Begun::Nothing) if !self.runner.any_active(group) => (),
+            (Work::Release | Work::ReleaseActive, begun) => {
+                let stopped = if let Begun::Stopped(stopped) = begun { stopped } else { Vec::new() };
+                result.stop_failed = self.runner.give_group(group, stopped, &mut observer).still_active;
             }
-            Work::Announce => {
+            (Work::Announce, _) => {
                 for (index, resource) in group.resources.iter().enumerate() {
                     let word = resource.word.as_str();
                     if let Some(active) = self.runner.announce(word) {
@@ -247,7 +353,7 @@ impl Manager {
             Ok(None) => return 0,
             Err(code) => return code,
         };
-        match self.runner.take_group(group, &mut |_, _, _| ()) {
+        match self.runner.take_group(group, Vec::new(), &mut |_, _, _| ()) {
             Ok(()) => 0,
             Err(failure) => {
                 self.request_standby(self.set_of(group));
@@ -258,7 +364,7 @@ impl Manager {
 
     fn give_by_hand(&self, key: &str) -> u8 {
         match self.find(key) {
-            Ok(Some(group)) => self.runner.give_group(group, &mut |_, _, _| ()).code,
+            Ok(Some(group)) => self.runner.give_group(group, Vec::new(), &mut |_, _, _| ()).code,
             Ok(None) => 0,
             Err(code) => code,
         }
@@ -356,6 +462,11 @@ impl Manager {
             self.runner.log().line(&format!("ERROR: Cannot request standby of {set}: {error}"));
         }
     }
+}
+
+/// `parallel_groups on` in ha.cf, as the daemon tells its children.
+fn is_parallel() -> bool {
+    std::env::var("HA_parallel_groups").is_ok_and(|value| value::boolean(&value) == Some(true))
 }
 
 /// The takeover logs under the name of the script that does it in the original.

@@ -19,25 +19,36 @@ pub fn xml(agent: &Agent) -> String {
         text.push_str(&parameter_xml(parameter));
     }
     text.push_str("</parameters>\n\n<actions>\n");
-    for (name, timeout_s) in
-        [("start", 20), ("stop", 20), ("status", 20), ("validate-all", 20), ("meta-data", 5)]
-    {
+    let timeouts = agent.timeouts_s;
+    let restart = timeouts.start.saturating_add(timeouts.stop);
+    let lasting = [("start", timeouts.start), ("stop", timeouts.stop), ("restart", restart)];
+    // The description of the format knows no actions of an agent's own.
+    for (name, timeout_s) in lasting.into_iter().chain([("status", timeouts.monitor)]) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "<action name=\"{name}\" timeout=\"{timeout_s}s\" />");
     }
-    text.push_str("<action name=\"monitor\" depth=\"0\" timeout=\"20s\" interval=\"10s\" />\n");
+    for level in agent.check_levels {
+        let timeout_s = timeouts.monitor;
+        let _ = writeln!(
+            text,
+            "<action name=\"monitor\" depth=\"{level}\" timeout=\"{timeout_s}s\" interval=\"10s\" />"
+        );
+    }
+    for name in ["validate-all", "meta-data", "usage"] {
+        let _ = writeln!(text, "<action name=\"{name}\" timeout=\"5s\" />");
+    }
     text.push_str("</actions>\n</resource-agent>\n");
     text
 }
 
 fn parameter_xml(parameter: &Parameter) -> String {
-    let flag = u8::from(parameter.required);
+    let (required, unique) = (u8::from(parameter.required), u8::from(parameter.unique));
     let default = match parameter.default {
         Some(value) => format!(" default=\"{}\"", escape(value)),
         None => String::new(),
     };
     format!(
-        "<parameter name=\"{name}\" unique=\"{flag}\" required=\"{flag}\">\n\
+        "<parameter name=\"{name}\" unique=\"{unique}\" required=\"{required}\">\n\
          <longdesc lang=\"en\">\n{long}\n</longdesc>\n<shortdesc lang=\"en\">{short}</shortdesc>\n\
          <content type=\"{kind}\"{default} />\n</parameter>\n",
         name = escape(parameter.name),

@@ -5,202 +5,138 @@
 //!                                └─▶ heartbeat_class ─▶ THE TABLE of built-in agents ─▶ net
 //! ```
 //!
-//! A new agent is one file with a constant of type [`Agent`] and one line in [`AGENTS`].
+//! A new agent is one file with a constant of type [`Agent`], which tells how, and one line in [`AGENTS`].
 
+pub mod agent;
+pub mod apache;
+mod apache_check;
+pub mod apache_config;
+mod apache_process;
+pub mod audible_alarm;
+pub mod command;
+pub mod delay;
+pub mod drbd;
+pub mod filesystem;
 pub mod harc;
 pub mod heartbeat_class;
 pub mod ip_addr;
+mod ip_batch;
+mod ip_loopback;
 mod ip_parameters;
+mod ip_run;
+pub mod ip_src_addr;
+pub mod ipv6_addr;
+pub mod linux_scsi;
+pub mod lvm;
+pub mod mail_to;
 pub mod manager;
 pub mod meta_data;
+pub mod ocf;
+pub mod packet_filter;
+pub mod portblock;
+pub mod pseudo;
+pub mod raid1;
 pub mod runner;
 pub mod script;
 pub mod script_log;
+pub mod send_arp;
+pub mod systemd;
 pub mod takeover;
+pub mod vendor;
+pub mod win_popup;
+pub mod xinetd;
 
-use std::collections::BTreeMap;
+pub use agent::{
+    is_true, Action, Agent, Call, Context, ExitCode, Parameter, Parameters, Timeouts, WrongArguments,
+};
 
-use script_log::ScriptLog;
+use std::net::IpAddr;
+
+use crate::config::haresources::Resource;
 
 /// The shell functions that scripts read, for hosts that have none (resources spec 5.4).
 pub const SHELL_FUNCTIONS: &str = include_str!("shellfuncs.sh");
 
+/// The functions that scripts of resource.d read which run OCF agents, for hosts that have none.
+pub const MAPPING_FUNCTIONS: &str = include_str!("hto_mapfuncs.sh");
+
+/// The functions that OCF agents read, for hosts without resource-agents.
+pub const OCF_FUNCTIONS: &str = include_str!("ocf_shellfuncs.sh");
+
 /// THE TABLE of built-in agents.
-pub const AGENTS: &[&Agent] = &[&ip_addr::IPADDR, &ip_addr::IPADDR2];
+#[rustfmt::skip]
+pub const AGENTS: &[&Agent] = &[
+    &ip_addr::IPADDR,
+    &ip_addr::IPADDR2,
+    &audible_alarm::AUDIBLE_ALARM,
+    &delay::DELAY,
+    &mail_to::MAIL_TO,
+    &apache::APACHE,
+    &drbd::DRBDDISK,
+    &drbd::DRBDUPPER,
+    &linux_scsi::LINUX_SCSI,
+    &portblock::PORTBLOCK,
+    &ocf::OCF,
+    &vendor::DB2,
+    &vendor::ICP,
+    &vendor::IDS,
+    &vendor::SERVE_RAID,
+    &vendor::WAS,
+    &win_popup::WIN_POPUP,
+    &xinetd::XINETD,
+    &filesystem::FILESYSTEM,
+    &lvm::LVM,
+    &raid1::RAID1,
+    &ip_src_addr::IPSRCADDR,
+    &ipv6_addr::IPV6ADDR,
+    &send_arp::SENDARP,
+];
+
+/// Their names, in the same order.
+pub const AGENT_NAMES: [&str; AGENTS.len()] = {
+    let mut names = [""; AGENTS.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = AGENTS[index].name;
+        index += 1;
+    }
+    names
+};
+
+/// Where agents note what they left running: `HA_VARRUN`, else `/var/run`.
+fn run_directory() -> std::path::PathBuf {
+    let given = std::env::var_os("HA_VARRUN").filter(|directory| !directory.is_empty());
+    given.map_or_else(|| "/var/run".into(), std::path::PathBuf::from)
+}
 
 /// The built-in agent of that name.
 pub fn agent(name: &str) -> Option<&'static Agent> {
     AGENTS.iter().find(|agent| agent.name == name).copied()
 }
 
-/// A built-in resource agent.
-#[derive(Debug)]
-pub struct Agent {
-    /// Name of the script and of the OCF agent.
-    pub name: &'static str,
-    /// One line.
-    pub summary: &'static str,
-    /// Some sentences for the meta-data.
-    pub description: &'static str,
-    /// The words between script and operation in the usage line of the heartbeat class.
-    pub usage_words: &'static str,
-    /// The exit code of the operation `usage` there; with 0 the line `INFO:  Success` follows, an
-    /// accident of some wrappers that scripts may know (agents spec 2.1).
-    pub usage_code: u8,
-    /// Its parameters.
-    pub parameters: &'static [Parameter],
-    /// Turns positional arguments (without the operation) into an instance name and parameters;
-    /// `None` when their number is wrong.
-    pub from_arguments: fn(&[&str]) -> Option<(String, Parameters)>,
-    /// Does the work of one action: start, stop, status, monitor or validate-all.
-    pub run: fn(&Context, Action) -> ExitCode,
-    /// Tells the network where the resource is, if it is active here; the value says whether it
-    /// is. `None` for agents without an address.
-    pub announce: Option<fn(&Context) -> bool>,
-    /// `monitor` of the heartbeat class, where it is not simply the agent's.
-    pub class_monitor: Option<fn(&Context) -> u8>,
-}
-
-/// One parameter, as the meta-data show it.
-#[derive(Debug)]
-pub struct Parameter {
-    /// Name, `OCF_RESKEY_` in front in the environment.
-    pub name: &'static str,
-    /// Must be given.
-    pub required: bool,
-    /// string, integer or boolean.
-    pub kind: &'static str,
-    /// Default value.
-    pub default: Option<&'static str>,
-    /// A few words.
-    pub summary: &'static str,
-    /// One or more sentences.
-    pub description: &'static str,
-}
-
-/// What an agent can be asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Make it active; success when it is already.
-    Start,
-    /// Make it inactive; success when it is already.
-    Stop,
-    /// Print and tell whether it is active.
-    Status,
-    /// Tell whether it is active.
-    Monitor,
-    /// Check the parameters.
-    ValidateAll,
-    /// Print the description in XML.
-    MetaData,
-    /// Print the usage.
-    Usage,
-}
-
-impl Action {
-    /// All of them with their words.
-    pub const ALL: &'static [(&'static str, Self)] = &[
-        ("start", Self::Start),
-        ("stop", Self::Stop),
-        ("status", Self::Status),
-        ("monitor", Self::Monitor),
-        ("validate-all", Self::ValidateAll),
-        ("meta-data", Self::MetaData),
-        ("usage", Self::Usage),
-    ];
-
-    /// The action of that name.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, action)| *action)
-    }
-
-    /// Its word.
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
-    }
-}
-
-/// Exit codes of the OCF resource agent interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitCode {
-    /// 0
-    Success = 0,
-    /// 1
-    GenericError = 1,
-    /// 2
-    WrongArguments = 2,
-    /// 3
-    Unimplemented = 3,
-    /// 4
-    NoPermission = 4,
-    /// 5
-    NotInstalled = 5,
-    /// 6
-    NotConfigured = 6,
-    /// 7
-    NotRunning = 7,
-}
-
-impl ExitCode {
-    /// The number.
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-}
-
-/// Values by parameter name; those without a value are absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parameters(BTreeMap<String, String>);
-
-impl Parameters {
-    /// Reads `OCF_RESKEY_NAME` for each of the agent's parameters; empty ones count as absent.
-    pub fn from_environment(agent: &Agent) -> Self {
-        let mut parameters = Self::default();
-        for parameter in agent.parameters {
-            if let Ok(value) = std::env::var(format!("OCF_RESKEY_{}", parameter.name)) {
-                parameters.set(parameter.name, &value);
-            }
-        }
-        parameters
-    }
-
-    /// Sets a value; an empty one counts as absent.
-    pub fn set(&mut self, name: &str, value: &str) {
-        if value.is_empty() {
-            self.0.remove(name);
-        } else {
-            self.0.insert(name.to_owned(), value.to_owned());
-        }
-    }
-
-    /// The value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// A boolean by the original's rule (agents spec 2.2): everything but its words for true is
-    /// false.
-    pub fn boolean(&self, name: &str, default: bool) -> bool {
-        const TRUE: &[&str] = &["yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON"];
-        self.get(name).map_or(default, |value| TRUE.contains(&value))
-    }
-}
-
-/// What an agent works with.
-#[derive(Debug)]
-pub struct Context {
-    /// Values of its parameters.
-    pub parameters: Parameters,
-    /// Its log, tagged with name and instance.
-    pub log: ScriptLog,
-    /// Somebody reads standard output: `status` may print there. The runner looks at the exit code
-    /// alone.
-    pub print: bool,
+/// The address that a word of haresources stands for, where a built-in agent has its name.
+pub fn address_of(resource: &Resource) -> Option<IpAddr> {
+    let agent = agent(&resource.script).filter(|agent| agent.address.is_some())?;
+    let arguments: Vec<&str> = resource.arguments.iter().map(String::as_str).collect();
+    let parameters = (agent.from_arguments)(&arguments).ok()?.parameters;
+    parameters.get("ip").or_else(|| parameters.get("ipv6addr"))?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_haresources_stand_for_addresses() {
+        let address = |word: &str| address_of(&Resource::new(word)).map(|address| address.to_string());
+        assert_eq!(address("10.0.0.1/24/eth0"), Some("10.0.0.1".to_owned()));
+        assert_eq!(address("IPaddr2::10.0.0.2"), Some("10.0.0.2".to_owned()));
+        assert_eq!(address("IPv6addr::2001:db8::5/64"), Some("2001:db8::5".to_owned()));
+        assert_eq!(
+            (address("SendArp::10.0.0.1/eth0"), address("httpd"), address("IPaddr::x")),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn the_table_has_each_name_once_and_every_parameter_is_described() {
@@ -210,25 +146,5 @@ mod tests {
                 assert!(!parameter.summary.is_empty() && !parameter.description.is_empty());
             }
         }
-    }
-
-    #[test]
-    fn actions_have_words() {
-        for (word, action) in Action::ALL {
-            assert_eq!(Action::from_word(word), Some(*action));
-            assert_eq!(action.as_str(), *word);
-        }
-    }
-
-    #[test]
-    fn booleans_follow_the_original() {
-        let mut parameters = Parameters::default();
-        assert!(parameters.boolean("x", true));
-        parameters.set("x", "Yes");
-        assert!(!parameters.boolean("x", true));
-        parameters.set("x", "ja");
-        assert!(parameters.boolean("x", false));
-        parameters.set("x", "");
-        assert_eq!(parameters.get("x"), None);
     }
 }

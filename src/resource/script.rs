@@ -5,13 +5,18 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
+use crate::config::check::INIT_DIRECTORY;
+use crate::config::script_class::{unit_file, ScriptClass};
+
+use super::command::exit_code;
+use super::ocf::OcfResource;
 use super::{agent, Agent};
 
 /// Where scripts give messages to the daemon, unless the environment says otherwise.
@@ -29,6 +34,12 @@ pub enum Program {
     File,
     /// One of [`super::AGENTS`].
     BuiltIn(&'static Agent),
+    /// An init script that was asked for as such: the exit code of `status` counts (LSB), not its words.
+    Lsb,
+    /// An OCF agent.
+    Ocf(OcfResource),
+    /// A unit of systemd.
+    Unit(String),
 }
 
 /// A resource's program with the path that log lines show.
@@ -45,7 +56,7 @@ pub struct Script {
 pub struct Environment {
     /// Searched in this order.
     pub directories: Vec<PathBuf>,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Environment {
@@ -73,28 +84,70 @@ impl Environment {
             ("HA_RESOURCEDIR", resource_directory.clone()),
             ("HA_DIR", ha_dir),
         ];
-        let directories = vec![PathBuf::from(resource_directory), PathBuf::from("/etc/init.d")];
+        let directories = vec![PathBuf::from(resource_directory), PathBuf::from(INIT_DIRECTORY)];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { directories, variables }
     }
 
-    /// The program for a script's name. An administrator's own file always wins over a built-in of
-    /// that name; a link to this binary is the built-in. `None` when there is neither.
-    pub fn resolve(&self, name: &str) -> Option<Script> {
-        if name.is_empty() || name == "." || name == ".." {
-            return None;
+    /// The same with more variables.
+    #[must_use]
+    pub fn with(&self, more: impl IntoIterator<Item = (String, String)>) -> Self {
+        let variables = self.variables.iter().cloned().chain(more).collect();
+        Self { directories: self.directories.clone(), variables }
+    }
+
+    /// What scripts find in their environment.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// The folder of the configuration.
+    pub fn ha_dir(&self) -> PathBuf {
+        let set = self.variables.iter().find(|(name, _)| name == "HA_DIR");
+        PathBuf::from(set.map_or("/etc/ha.d", |(_, value)| value))
+    }
+
+    /// The program for a script's name with its class, if it has one (haresources(5)). An
+    /// administrator's own file always wins over a built-in of that name; a link to this binary is the
+    /// built-in. `None` when there is nothing of that name.
+    pub fn resolve(&self, script: &str, arguments: &[&str]) -> Option<Script> {
+        let class = ScriptClass::of(script).ok()?;
+        let [resources, init @ ..] = self.directories.as_slice() else { return None };
+        let own = |directories: &[PathBuf], name: &str| {
+            let path =
+                directories.iter().map(|folder| folder.join(name)).find(|path| is_executable_file(path));
+            path.filter(|path| !is_this_binary(path))
+        };
+        if let (Some(path), false) =
+            (own(std::slice::from_ref(resources), script), matches!(class, ScriptClass::Any(_)))
+        {
+            return Some(Script { path, program: Program::File });
         }
-        let built_in = agent(name);
-        for directory in &self.directories {
-            let path = directory.join(name);
-            if built_in.is_some() && is_this_binary(&path) {
-                break;
+        match class {
+            ScriptClass::Any(name) => resolve_in(&self.directories, name).or_else(|| {
+                let program = unit_file(name).map(|_| Program::Unit(name.to_owned()))?;
+                Some(Script { path: PathBuf::from(format!("systemd:{name}")), program })
+            }),
+            ScriptClass::Heartbeat(name) => resolve_in(std::slice::from_ref(resources), name),
+            ScriptClass::Lsb(name) => own(init, name).map(|path| Script { path, program: Program::Lsb }),
+            ScriptClass::Ocf { provider, kind } => {
+                let resource = OcfResource::find(provider, kind, arguments, &self.ha_dir())?;
+                Some(Script { path: resource.path.clone(), program: Program::Ocf(resource) })
             }
-            if is_executable_file(&path) {
-                return Some(Script { path, program: Program::File });
+            ScriptClass::Systemd(unit) => {
+                Some(Script { path: PathBuf::from(script), program: Program::Unit(unit.to_owned()) })
             }
         }
-        let path = self.directories.first()?.join(name);
-        built_in.map(|agent| Script { path, program: Program::BuiltIn(agent) })
+    }
+
+    /// Runs `status` of an LSB script: exit code 0 is active.
+    pub fn is_active_by_code(
+        &self,
+        path: &Path,
+        arguments: &[&str],
+        output: Option<&PathBuf>,
+    ) -> io::Result<bool> {
+        Ok(self.run(path, arguments, "status", output)? == 0)
     }
 
     /// Runs a script with the operation as last argument. Its output goes to `output` (the debug
@@ -175,6 +228,22 @@ impl Environment {
     }
 }
 
+/// A file of that name, or the built-in agent with the path where its script would be.
+fn resolve_in(directories: &[PathBuf], name: &str) -> Option<Script> {
+    let built_in = agent(name);
+    for directory in directories {
+        let path = directory.join(name);
+        if built_in.is_some() && is_this_binary(&path) {
+            break;
+        }
+        if is_executable_file(&path) {
+            return Some(Script { path, program: Program::File });
+        }
+    }
+    let path = directories.first()?.join(name);
+    built_in.map(|agent| Script { path, program: Program::BuiltIn(agent) })
+}
+
 fn own_stderr() -> io::Result<OwnedFd> {
     io::stderr().as_fd().try_clone_to_owned()
 }
@@ -251,14 +320,6 @@ fn read_some(pipe: &mut PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
-fn exit_code(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => code as u8,
-        (None, Some(signal)) => 128_u8.saturating_add(signal as u8),
-        (None, None) => 1,
-    }
-}
-
 /// Reads a whole file of limited size as text; bytes that are no UTF-8 are replaced.
 pub fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
@@ -292,7 +353,10 @@ mod tests {
     }
 
     fn environment(directory: &Path) -> Environment {
-        Environment { directories: vec![directory.to_owned()], variables: vec![("LC_ALL", "C".to_owned())] }
+        Environment {
+            directories: vec![directory.to_owned()],
+            variables: vec![("LC_ALL".to_owned(), "C".to_owned())],
+        }
     }
 
     fn write_script(path: &Path, text: &str) {
@@ -304,9 +368,9 @@ mod tests {
     fn an_own_file_wins_and_a_link_to_us_is_the_built_in() {
         let directory = tempfile::tempdir().unwrap();
         let environment = environment(directory.path());
-        let built_in = |name: &str| match environment.resolve(name).map(|script| script.program) {
+        let built_in = |name: &str| match environment.resolve(name, &[]).map(|script| script.program) {
             Some(Program::BuiltIn(_)) => Some(true),
-            Some(Program::File) => Some(false),
+            Some(_) => Some(false),
             None => None,
         };
         assert_eq!(built_in("IPaddr"), Some(true));

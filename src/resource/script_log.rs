@@ -7,7 +7,8 @@
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -23,10 +24,11 @@ const LOGD_TEXT_MAX_BYTES: usize = 1023;
 const LOGD_FACILITY_USER: u8 = 1;
 
 /// A script's log.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ScriptLog {
     tag: String,
-    targets: Rc<Targets>,
+    muted: AtomicBool,
+    targets: Arc<Targets>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,8 @@ impl ScriptLog {
             log_file: variable("HA_LOGFILE").map(PathBuf::from),
             debug_file: variable("HA_DEBUGLOG").map(PathBuf::from),
         };
-        Self { tag: String::new(), targets: Rc::new(targets) }.tagged(script, instance)
+        Self { tag: String::new(), muted: AtomicBool::new(false), targets: Arc::new(targets) }
+            .tagged(script, instance)
     }
 
     /// The same destinations with the tag of another script.
@@ -63,7 +66,7 @@ impl ScriptLog {
             Some(tag) => tag.clone(),
             None => format!("{script}({instance})[{}]", std::process::id()),
         };
-        Self { tag, targets: Rc::clone(&self.targets) }
+        Self { tag, muted: AtomicBool::new(false), targets: Arc::clone(&self.targets) }
     }
 
     /// The file that takes the output of started and stopped scripts.
@@ -71,8 +74,41 @@ impl ScriptLog {
         self.targets.debug_file.as_ref()
     }
 
+    /// Does something that will be done again if it fails: nothing of it is logged.
+    pub fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.muted.swap(true, Ordering::Relaxed);
+        let result = work();
+        self.muted.store(before, Ordering::Relaxed);
+        result
+    }
+
+    /// A line of level INFO, as `ocf_log info` writes it.
+    pub fn info(&self, text: &str) {
+        self.line(&format!("INFO: {text}"));
+    }
+
+    /// A line of level WARNING.
+    pub fn warn(&self, text: &str) {
+        self.line(&format!("WARNING: {text}"));
+    }
+
+    /// A line of level ERROR.
+    pub fn error(&self, text: &str) {
+        self.line(&format!("ERROR: {text}"));
+    }
+
+    /// A line of level DEBUG, which comes only with `HA_debug` set and not 0.
+    pub fn debug(&self, text: &str) {
+        if std::env::var("HA_debug").is_ok_and(|value| !matches!(value.as_str(), "" | "0")) {
+            self.line(&format!("DEBUG: {text}"));
+        }
+    }
+
     /// Writes one line; the text begins with its level, as in `info: Running ...`.
     pub fn line(&self, text: &str) {
+        if self.muted.load(Ordering::Relaxed) {
+            return;
+        }
         let text: String = text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect();
         let targets = &*self.targets;
         if targets.terminal {
@@ -147,7 +183,8 @@ mod tests {
     fn log_to(log_file: Option<PathBuf>, debug_file: Option<PathBuf>) -> ScriptLog {
         let targets =
             Targets { fixed_tag: None, terminal: false, logd: false, facility: None, log_file, debug_file };
-        ScriptLog { tag: String::new(), targets: Rc::new(targets) }.tagged("ResourceManager", "default")
+        ScriptLog { tag: String::new(), muted: AtomicBool::new(false), targets: Arc::new(targets) }
+            .tagged("ResourceManager", "default")
     }
 
     #[test]

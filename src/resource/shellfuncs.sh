@@ -159,7 +159,7 @@ ha_parameter() {
 	echo "$ha_own_value"
 }
 
-if [ -r "${OCF_FUNCTIONS_DIR:=$OCF_ROOT/lib/heartbeat}/ocf-shellfuncs" ]; then
+if [ -z "${HA_OWN_OCF:-}" ] && [ -r "${OCF_FUNCTIONS_DIR:=$OCF_ROOT/lib/heartbeat}/ocf-shellfuncs" ]; then
 	. "$OCF_FUNCTIONS_DIR/ocf-shellfuncs"
 else
 	ha_own_functions

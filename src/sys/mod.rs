@@ -2,7 +2,10 @@
 
 #![allow(unsafe_code)]
 
+pub mod block;
+pub mod bounded;
 pub mod fifo;
+pub mod fork;
 pub mod getopt;
 pub mod interface;
 pub mod namespace;
@@ -10,6 +13,7 @@ pub mod packet;
 pub mod print;
 pub mod process;
 pub mod readable;
+pub mod regex;
 pub mod sched;
 pub mod serial;
 pub mod syslog;

@@ -32,7 +32,7 @@ pub struct PacketSocket {
 }
 
 /// Something received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Received {
     /// Bytes in the buffer; the rest of a longer packet is lost.
     pub length: usize,
@@ -40,6 +40,12 @@ pub struct Received {
     pub unicast: bool,
     /// It is a copy of what this host sent (PACKET_OUTGOING).
     pub outgoing: bool,
+    /// Index of the interface on which it came.
+    pub interface: u32,
+    /// Link layer address of the sender.
+    pub sender: [u8; HARDWARE_ADDRESS_MAX_BYTES],
+    /// Valid bytes of it.
+    pub sender_bytes: usize,
 }
 
 impl PacketSocket {
@@ -53,18 +59,49 @@ impl PacketSocket {
     /// Opens a socket that sends and receives packets of one ethertype on one interface.
     pub fn open(framing: Framing, interface: u32, ethertype: u16) -> io::Result<Self> {
         let packet_socket = Self::open_for_sending(framing, interface, ethertype)?;
-        let (address, length) = packet_socket.address(&[])?;
-        // SAFETY: the address is a sockaddr_ll of at least `length` bytes, only read by the call.
+        packet_socket.bind()?;
+        Ok(packet_socket)
+    }
+
+    fn attach(&self, filter: &[libc::sock_filter]) -> io::Result<()> {
+        let len = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the structure names `len` instructions that live as long as the call, which copies
+        // and checks them and writes nothing.
         let result = unsafe {
-            libc::bind(
-                packet_socket.socket.as_raw_fd(),
-                (&raw const address).cast::<libc::sockaddr>(),
-                length,
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                mem::size_of::<libc::sock_fprog>() as libc::socklen_t,
             )
         };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
+        Ok(())
+    }
+
+    fn bind(&self) -> io::Result<()> {
+        let (address, length) = self.address(&[])?;
+        // SAFETY: the address is a sockaddr_ll of at least `length` bytes, only read by the call.
+        let result = unsafe {
+            libc::bind(self.socket.as_raw_fd(), (&raw const address).cast::<libc::sockaddr>(), length)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Opens a socket that receives packets of one ethertype on every interface, as far as the filter
+    /// (SO_ATTACH_FILTER, socket(7)) lets them pass.
+    pub fn open_filtered(framing: Framing, ethertype: u16, filter: &[libc::sock_filter]) -> io::Result<Self> {
+        let packet_socket = Self::open_for_sending(framing, 0, ethertype)?;
+        // Before it is bound: nothing comes in unfiltered.
+        packet_socket.attach(filter)?;
+        packet_socket.bind()?;
         Ok(packet_socket)
     }
 
@@ -109,6 +146,11 @@ impl PacketSocket {
         if !self.readable(timeout)? {
             return Ok(None);
         }
+        self.receive_waiting(buffer)
+    }
+
+    /// Takes a packet that has come already. `None` when there is none.
+    pub fn receive_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         let mut address = LongAddress::default();
         let mut length = address_length(HARDWARE_ADDRESS_MAX_BYTES);
         // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer and at most `length`
@@ -128,6 +170,9 @@ impl PacketSocket {
                 length: got.min(buffer.len()),
                 unicast: address.start.sll_pkttype == libc::PACKET_HOST,
                 outgoing: address.start.sll_pkttype == libc::PACKET_OUTGOING,
+                interface: u32::try_from(address.start.sll_ifindex).unwrap_or(0),
+                sender: address.hardware(),
+                sender_bytes: usize::from(address.start.sll_halen).min(HARDWARE_ADDRESS_MAX_BYTES),
             })),
             Err(_) => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -177,6 +222,15 @@ impl AsFd for PacketSocket {
 struct LongAddress {
     start: libc::sockaddr_ll,
     rest: [u8; HARDWARE_ADDRESS_MAX_BYTES - 8],
+}
+
+impl LongAddress {
+    fn hardware(&self) -> [u8; HARDWARE_ADDRESS_MAX_BYTES] {
+        let mut bytes = [0; HARDWARE_ADDRESS_MAX_BYTES];
+        bytes[..8].copy_from_slice(&self.start.sll_addr);
+        bytes[8..].copy_from_slice(&self.rest);
+        bytes
+    }
 }
 
 impl Default for LongAddress {

@@ -260,7 +260,7 @@ pub fn short_name(pid: u32) -> Option<String> {
 /// Makes the program that `command` starts run as this user with these groups, with normal
 /// scheduling, default signals and no signal blocked. `groups` is set only when this process is
 /// root's. What cannot be had makes the start fail; the program is not run with more rights than
-/// asked for.
+/// asked for. It gets SIGTERM when the thread that starts it ends without a word.
 pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: Vec<u32>) {
     // SAFETY: geteuid touches no memory.
     let root = unsafe { libc::geteuid() } == 0;
@@ -279,7 +279,10 @@ pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: Vec<u32>) {
         // SAFETY: take numbers; the group first, because afterwards it is no longer allowed.
         refused(unsafe { libc::setgid(gid) })?;
         // SAFETY: as above.
-        refused(unsafe { libc::setuid(uid) })
+        refused(unsafe { libc::setuid(uid) })?;
+        // After the change of user, which would clear it.
+        // SAFETY: takes numbers.
+        refused(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })
     };
     // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
     unsafe { command.pre_exec(in_child) };

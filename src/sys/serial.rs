@@ -15,11 +15,23 @@ use serialport::{DataBits, FlowControl, Parity, StopBits, TTYPort};
 /// # Errors
 /// The system's: no such device, no terminal, or one that does not take these settings; in use.
 pub fn open(path: &str, baud: u32) -> io::Result<OwnedFd> {
+    open_with(path, baud, FlowControl::Hardware)
+}
+
+/// The same without flow control: for devices that know three wires.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_without_flow_control(path: &str, baud: u32) -> io::Result<OwnedFd> {
+    open_with(path, baud, FlowControl::None)
+}
+
+fn open_with(path: &str, baud: u32, flow_control: FlowControl) -> io::Result<OwnedFd> {
     let builder = serialport::new(path, baud)
         .data_bits(DataBits::Eight)
         .parity(Parity::None)
         .stop_bits(StopBits::One)
-        .flow_control(FlowControl::Hardware);
+        .flow_control(flow_control);
     let port = TTYPort::open(&builder)?;
     // SAFETY: into_raw_fd hands the open descriptor over; nobody else has it.
     let line = unsafe { OwnedFd::from_raw_fd(port.into_raw_fd()) };
@@ -27,6 +39,32 @@ pub fn open(path: &str, baud: u32) -> io::Result<OwnedFd> {
     fcntl(&line, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     tcflush(&line, FlushArg::TCIOFLUSH)?;
     Ok(line)
+}
+
+/// Lines that this end of a serial line sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModemLine {
+    /// Data terminal ready.
+    Dtr,
+    /// Request to send.
+    Rts,
+}
+
+/// Raises or lowers a modem line (TIOCMBIS and TIOCMBIC, tty_ioctl(4)).
+///
+/// # Errors
+/// The driver has no such line.
+pub fn set_modem_line(line: &OwnedFd, which: ModemLine, raised: bool) -> io::Result<()> {
+    let bit: libc::c_int = match which {
+        ModemLine::Dtr => libc::TIOCM_DTR,
+        ModemLine::Rts => libc::TIOCM_RTS,
+    };
+    let request = if raised { libc::TIOCMBIS } else { libc::TIOCMBIC };
+    // SAFETY: the descriptor is open, and the kernel reads one int.
+    match unsafe { libc::ioctl(line.as_raw_fd(), request, &raw const bit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Throws away what was written and has not left yet: also what makes a later close wait.

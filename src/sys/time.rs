@@ -48,6 +48,25 @@ pub fn local_time(unix_s: i64) -> LocalTime {
     }
 }
 
+/// Local time in a format of strftime(3), in English; at most 127 bytes, else the empty text. A time the
+/// C library cannot express is the empty text too.
+pub fn formatted(unix_s: i64, format: &std::ffi::CStr) -> String {
+    let seconds = unix_s as _;
+    // SAFETY: as in `local_time`.
+    let mut broken_down: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right types for the whole call.
+    if unsafe { libc::localtime_r(&raw const seconds, &raw mut broken_down) }.is_null() {
+        return String::new();
+    }
+    let mut buffer = [0_u8; 128];
+    // SAFETY: the buffer has the length that is given; the format ends with a zero byte; `tm` was filled
+    // by localtime_r, whose time zone name lives as long as the program.
+    let length = unsafe {
+        libc::strftime(buffer.as_mut_ptr().cast(), buffer.len(), format.as_ptr(), &raw const broken_down)
+    };
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
 /// `YYYY/MM/DD_HH:MM:SS`, as scripts write it too (agents spec 4.4).
 pub fn slashed_time(time: &LocalTime) -> String {
     let LocalTime { year, month, day, hour, minute, second } = time;

@@ -9,7 +9,8 @@
 //! found right. Local sources (API socket, FIFO) have no signature; they are trusted by their
 //! file's permissions.
 
-mod base64;
+pub mod apphb;
+pub mod base64;
 mod classic;
 mod compress;
 mod error;

@@ -22,6 +22,7 @@ mod world;
 mod cold_start;
 mod crash;
 mod failing_agents;
+mod former_life;
 mod handover;
 mod mutations;
 mod original_peer;

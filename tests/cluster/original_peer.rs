@@ -10,9 +10,9 @@ use crate::core::{Cluster, ClusterSettings, Faults};
 const KEEPALIVE_MS: u64 = 100;
 
 /// node1 is ours, node2 is the script.
-struct Play {
-    ours: Cluster,
-    now_ms: u64,
+pub(crate) struct Play {
+    pub(crate) ours: Cluster,
+    pub(crate) now_ms: u64,
     generation: u64,
     sequence: u64,
     /// The script's beats go out.
@@ -22,9 +22,9 @@ struct Play {
     jobs: Vec<(u64, Input)>,
     /// Groups that do not start here.
     broken: ResourceSet,
-    done: Vec<Job>,
-    sent: Vec<Message>,
-    log: Vec<String>,
+    pub(crate) done: Vec<Job>,
+    pub(crate) sent: Vec<Message>,
+    pub(crate) log: Vec<String>,
 }
 
 impl Play {
@@ -34,6 +34,14 @@ impl Play {
     }
 
     fn settled_with(auto_failback: AutoFailback) -> Self {
+        let mut play = Self::unstarted(auto_failback, None);
+        play.input(Input::Start);
+        play.joins("local");
+        assert_eq!(play.ours.holding(), ResourceSet::LOCAL, "{:#?}", play.log);
+        play
+    }
+
+    pub(crate) fn unstarted(auto_failback: AutoFailback, resume: Option<ResourceSet>) -> Self {
         let names = ["node1", "node2"].map(|name| NodeName::new(name).expect("a name"));
         let settings = ClusterSettings {
             local: names[0].clone(),
@@ -53,12 +61,12 @@ impl Play {
             max_rexmit_delay_ms: 250,
             manage_resources: true,
             local_keys: vec!["key1".to_owned()],
-            resume: None,
+            resume,
             random_seed: 7,
             faults: Faults::default(),
             membership: Default::default(),
         };
-        let mut play = Self {
+        Self {
             ours: Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 }),
             now_ms: 0,
             generation: 5,
@@ -70,11 +78,7 @@ impl Play {
             done: Vec::new(),
             sent: Vec::new(),
             log: Vec::new(),
-        };
-        play.input(Input::Start);
-        play.joins("local");
-        assert_eq!(play.ours.holding(), ResourceSet::LOCAL, "{:#?}", play.log);
-        play
+        }
     }
 
     /// The peer becomes active and says what it holds.
@@ -93,7 +97,7 @@ impl Play {
         self.run_ms(200);
     }
 
-    fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         let now = Now { monotonic_ms: self.now_ms, wall_s: 1 + self.now_ms / 1000 };
         self.ours.handle(now, input);
         while let Some(output) = self.ours.poll_output() {
@@ -114,7 +118,7 @@ impl Play {
         }
     }
 
-    fn run_ms(&mut self, span_ms: u64) {
+    pub(crate) fn run_ms(&mut self, span_ms: u64) {
         for _ in 0..span_ms {
             self.now_ms += 1;
             if self.beats && self.now_ms >= self.next_beat_ms {
@@ -181,7 +185,7 @@ impl Play {
         self.beats = true;
     }
 
-    fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         self.input(Input::Command { request: RequestId(1), command });
     }
 
@@ -376,6 +380,55 @@ fn a_consent_that_came_too_late_does_not_bind_for_an_hour() {
     play.asks("local", "done");
     play.run_ms(50);
     assert_eq!(play.ours.holding(), ResourceSet::ALL);
+}
+
+const GIVEN_LOCAL: [(&str, &str); 3] = [("t", "ask_resources"), ("rsc_hold", "local"), ("info", "done")];
+
+/// It agrees when we have given up asking: it would wait for the set for an hour.
+#[test]
+fn a_late_consent_of_the_peer_is_followed() {
+    let mut play = Play::settled();
+    play.command(Command::Standby(ResourceSet::LOCAL));
+    play.run_ms(11_000);
+    assert_eq!(play.resource_status(), "local", "{:#?}", play.log);
+    play.asks("local", "other");
+    play.run_ms(50);
+    assert_eq!(play.sent(&GIVEN_LOCAL), 1, "{:#?}", play.log);
+    assert!(play.released());
+    play.asks("local", "done");
+    play.reports("all", "1");
+    play.run_ms(1000);
+    assert_eq!(play.resource_status(), "none", "{:#?}", play.log);
+}
+
+/// It stood still when it was asked, is back, has declared us dead and agrees: bound by that it
+/// neither restarts itself nor gives what it is told to.
+#[test]
+fn a_peer_that_stood_still_and_then_agreed_is_not_left_waiting() {
+    let mut play = Play::settled();
+    play.command(Command::Standby(ResourceSet::LOCAL));
+    play.is_silent_for(1500);
+    assert_eq!(play.ours.holding(), ResourceSet::ALL, "{:#?}", play.log);
+    play.run_ms(100);
+    play.asks("local", "other");
+    play.reports("all", "1");
+    play.run_ms(3500);
+    assert!(!play.released(), "it may restart itself: {:#?}", play.log);
+    play.run_ms(1000);
+    assert_eq!(play.sent(&GIVEN_LOCAL), 1, "{:#?}", play.log);
+    play.asks("local", "done");
+    play.reports("all", "1");
+    play.run_ms(1000);
+    assert_eq!(play.sent(&[("t", "hb_takeover"), ("rsc_hold", "foreign")]), 1, "{:#?}", play.log);
+    play.asks("local", "me");
+    play.run_ms(50);
+    play.reports("local", "0");
+    play.asks("local", "done");
+    play.run_ms(100);
+    play.reports("local", "1");
+    play.run_ms(5000);
+    assert_eq!(play.ours.holding(), ResourceSet::FOREIGN, "{:#?}", play.log);
+    assert_eq!(play.resource_status(), "foreign");
 }
 
 /// Its last word of the dialogue is lost for good, but it says what it holds.

@@ -292,19 +292,24 @@ impl Pair {
         }
     }
 
-    /// Kills the node's daemon without a word; its children and addresses stay.
+    /// Kills the node's daemon without a word, and its guard before it; other children and addresses stay.
     pub(crate) fn kill_daemon(&self, node: usize) {
-        if self.kinds[node] == HostKind::Original {
-            let pids: Vec<String> = self.daemon_processes(node).iter().map(u32::to_string).collect();
-            self.run(node, &["sh", "-c", &format!("kill -9 {}", pids.join(" "))]);
-            return self.wait("end of the daemon", || self.daemon_processes(node).is_empty());
+        let mut pids = self.daemon_processes(node);
+        pids.sort_unstable();
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        self.run(node, &["sh", "-c", &format!("kill -9 {}", pids.join(" "))]);
+        self.wait("end of the daemon", || self.daemon_processes(node).is_empty());
+        if self.kinds[node] == HostKind::Ours {
+            self.wait("end of the guard", || self.host(node).daemon_ended().expect("state").is_some());
         }
-        let pid = self.run(node, &["cat", "/var/run/heartbeat.pid"]);
-        self.run(node, &["sh", "-c", &format!("kill -9 {}", pid.trim())]);
-        self.wait("end of the daemon", || self.host(node).daemon_ended().expect("state").is_some());
     }
 
-    /// The daemon and what it forked under its own name.
+    /// The number in the pid file.
+    pub(crate) fn daemon_pid(&self, node: usize) -> String {
+        self.run(node, &["cat", "/var/run/heartbeat.pid"]).trim().to_owned()
+    }
+
+    /// The daemon, its guard and what they forked under their own name.
     fn daemon_processes(&self, node: usize) -> Vec<u32> {
         let processes = self.host(node).processes().expect("process list");
         processes

@@ -80,7 +80,8 @@ pub(crate) fn listen_to_syslog(world: &World, host: &Host) {
     });
 }
 
-fn start_inside(host: &Host, test: &str) {
+/// Starts one of the tests of this program in a host.
+pub(crate) fn start_inside(host: &Host, test: &str) {
     let program = inside(test);
     host.spawn(&program.each_ref().map(String::as_str), "/var/log/helper").expect("helper");
 }
@@ -93,7 +94,7 @@ fn inside(test: &str) -> [String; 4] {
 }
 
 /// Whether this process is in a host of a world.
-fn is_inside() -> bool {
+pub(crate) fn is_inside() -> bool {
     Path::new("/.machine").exists()
 }
 

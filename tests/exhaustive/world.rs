@@ -246,7 +246,7 @@ impl World {
         let this = &self.hosts[host];
         let reload = self.config.kinds[host] == Kind::Original && command == Command::QuickRestart;
         let looking = (0..2).any(|host| self.hosts[host].jobs.iter().any(|job| self.looks(host, job)));
-        this.is_serving() && !looking && (!reload || this.jobs.is_empty())
+        this.is_serving() && !looking && (this.jobs.is_empty() || !reload)
     }
 
     /// The original's child that only looks what is there takes no time to speak of.

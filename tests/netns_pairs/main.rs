@@ -6,8 +6,11 @@
 mod common;
 
 mod acts;
+mod addresses;
 mod failed_starts;
 mod fifo;
+mod filesystem;
+mod guard;
 mod handover;
 mod links;
 mod pauses;

@@ -52,7 +52,10 @@ fn a_replaced_program_file_goes_on() {
         for line in ["Acquiring resource group", "Releasing resource group", "starting", "Local status now"] {
             assert_eq!(pair.times_logged(node, line), 0, "{line}: {}", pair.log(node));
         }
-        assert_eq!(pair.log(other), "", "{} has nothing to say", NODES[other]);
+        // On a busy machine the links' packets overtake each other; that is no news of the node.
+        let said = pair.log(other);
+        let said: Vec<&str> = said.lines().filter(|line| !line.contains("No pkts missing from")).collect();
+        assert!(said.is_empty(), "{} has nothing to say: {said:#?}", NODES[other]);
         assert_eq!(running_file(&pair, node), format!("{DAEMON}\n"));
     }
     takeover(&pair, 0, 1, "all", "all");

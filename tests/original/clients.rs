@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Debian's programs as a host of ours sees them, and where the original has them.
 const IPFAIL: [&str; 2] = ["/.machine/usr/libexec/heartbeat/ipfail", "/usr/libexec/heartbeat/ipfail"];
 const API_TEST: [&str; 2] = ["/.machine/usr/libexec/heartbeat/api_test", "/usr/libexec/heartbeat/api_test"];
-const CL_STATUS: [&[&str]; 2] = [&["/.machine/usr/bin/cl_status"], &["/usr/bin/cl_status"]];
-const OUR_CL_STATUS: &[&str] = &["/ha", "cl_status"];
+pub(crate) const CL_STATUS: [&[&str]; 2] = [&["/.machine/usr/bin/cl_status"], &["/usr/bin/cl_status"]];
+pub(crate) const OUR_CL_STATUS: &[&str] = &["/ha", "cl_status"];
 
 /// Programs to run beside the daemon: name, what it does, line of ha.cf before it. Each has its own end.
 const SCRIPTS: [(&str, &str, &str); 6] = [
@@ -143,7 +143,7 @@ fn messages_join_and_leave(pair: &Pair) {
     end(original);
 }
 
-const QUESTIONS: [&str; 20] = [
+pub(crate) const QUESTIONS: [&str; 20] = [
     "hbstatus",
     "hbstatus -v",
     "listnodes",
@@ -201,7 +201,7 @@ fn tools_say_the_same(pair: &Pair) {
 }
 
 /// Without `Nov 22 00:03:06 node1 cl_status: [313]: `.
-fn without_heads(text: &str) -> String {
+pub(crate) fn without_heads(text: &str) -> String {
     text.lines().map(|line| line.split_once("]: ").map_or(line, |(_, rest)| rest).to_owned() + "\n").collect()
 }
 

@@ -94,6 +94,13 @@ const DIFFERENCES: &[Difference] = &[
         always: false,
         play: forged_message,
     },
+    Difference {
+        name: "questions of strangers",
+        original: "an answer",
+        ours: "no permission",
+        always: false,
+        play: question_of_a_stranger,
+    },
 ];
 
 const TIMES: Times = Times { keepalive_ms: 200, dead_time_ms: 2000, init_dead_s: 6 };
@@ -141,6 +148,7 @@ each! {
     request_without_daemon_differs: "requests to a stopped daemon",
     program_without_end_differs: "programs that do not end",
     forged_message_differs: "messages of clients",
+    question_of_a_stranger_differs: "questions of strangers",
 }
 
 #[test]
@@ -360,4 +368,16 @@ fn forged_message(pair: &Pair) -> String {
         _ => "nothing is said",
     }
     .into()
+}
+
+fn question_of_a_stranger(pair: &Pair) -> String {
+    both_at_home(pair);
+    let stranger = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+    let question = ["cl_status", "nodestatus", "node1"];
+    let output = pair.host(0).run(&[&stranger[..], &question].concat()).expect("it runs");
+    match output.stderr.contains("no permission") {
+        true => "no permission".into(),
+        false if output.stdout == "active\n" => "an answer".into(),
+        false => format!("{output:?}"),
+    }
 }

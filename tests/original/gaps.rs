@@ -10,40 +10,10 @@ use ha_core::config::directive::{Support, DIRECTIVES};
 use crate::common::{binary, skip};
 
 /// Directives of ha.cf whose effect does not exist yet: the start is refused.
-const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host", "use_apphbd"];
+const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
-const PROGRAMS_MISSING: &[&str] = &[
-    // fencing and watchdogs
-    "apphbd",
-    "meatclient",
-    "stonith",
-    // DRBD
-    "dopd",
-    "drbd-peer-outdater",
-    // agents
-    "AudibleAlarm",
-    "Delay",
-    "Filesystem",
-    "ICP",
-    "IPsrcaddr",
-    "IPv6addr",
-    "LVM",
-    "LinuxSCSI",
-    "MailTo",
-    "OCF",
-    "Raid1",
-    "SendArp",
-    "ServeRAID",
-    "WAS",
-    "WinPopup",
-    "Xinetd",
-    "apache",
-    "db2",
-    "hto-mapfuncs",
-    "ids",
-    "portblock",
-];
+const PROGRAMS_MISSING: &[&str] = &[];
 
 /// Programs that will not come, and why.
 const PROGRAMS_LEFT_OUT: &[(&str, &str)] = &[
@@ -72,6 +42,7 @@ const PROGRAMS_LEFT_OUT: &[(&str, &str)] = &[
     ("ha_config", "asks questions and writes files; `ha check` reads what is there"),
     ("cl_respawn", "`respawn` in ha.cf, or the init system"),
     ("mlock", "a test of memory locks"),
+    ("hto-mapfuncs", "no program: shell functions, written where there are none"),
     // rc.d scripts: built into the daemon
     ("ask_resources", "built in"),
     ("hb_takeover", "built in"),

@@ -10,15 +10,22 @@ mod common;
 #[path = "../common/stranger.rs"]
 mod stranger;
 
+mod apphb;
 mod clients;
 mod differences;
+mod dopd;
+mod filters;
 mod gaps;
 mod ipfail;
 mod logging;
+mod loss;
 mod media;
 mod messages;
 mod pair;
 mod random;
+mod requests;
 mod scripts;
+mod status_tool;
+mod stonith;
 mod transitions;
 mod upgrade;

@@ -12,14 +12,14 @@ use crate::pair::long;
 use crate::stranger;
 
 /// Longest wait for a condition; most take a second or two, a cold start of the original ten.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const HA_CF: &str = "/etc/ha.d/ha.cf";
+pub(crate) const HA_CF: &str = "/etc/ha.d/ha.cf";
 const KEEPALIVE_MS: u64 = 100;
 const DEAD_TIME_MS: u64 = 1500;
 
 /// A configured pair: node1 is ours, node2 the original. `more` are lines of ha.cf.
-fn mixed_pair(more: &[&str]) -> Option<World> {
+pub(crate) fn mixed_pair(more: &[&str]) -> Option<World> {
     let world = common::pair(HostKind::Ours, HostKind::Original)?;
     let ha_cf = world.ha_cf(KEEPALIVE_MS, DEAD_TIME_MS, &[&["auto_failback off"], more].concat());
     world.configure(&ha_cf, &format!("node1 IPaddr2::{SERVICE_ADDRESS}/24/eth0\n")).expect("configure");
@@ -27,7 +27,7 @@ fn mixed_pair(more: &[&str]) -> Option<World> {
 }
 
 /// Starts both and waits until each calls the other active and nothing is under way.
-fn start_pair(world: &World) {
+pub(crate) fn start_pair(world: &World) {
     for host in world.hosts() {
         host.start_daemon().expect("daemon starts");
     }
@@ -41,13 +41,13 @@ fn start_pair(world: &World) {
     world.wait_owner(SERVICE_ADDRESS, "node1", PATIENCE).expect("address at home");
 }
 
-fn cl_status(host: &Host, arguments: &[&str]) -> String {
+pub(crate) fn cl_status(host: &Host, arguments: &[&str]) -> String {
     let argv: Vec<&str> = ["/usr/bin/cl_status"].iter().chain(arguments).copied().collect();
     host.run(&argv).map(|output| output.stdout.trim_end().to_owned()).unwrap_or_default()
 }
 
 /// Every host that is on calls every one of these active.
-fn all_active(world: &World, names: &[&str]) -> bool {
+pub(crate) fn all_active(world: &World, names: &[&str]) -> bool {
     let on = world.hosts().iter().filter(|host| host.is_on());
     on.into_iter().all(|host| names.iter().all(|name| cl_status(host, &["nodestatus", name]) == "active"))
 }
@@ -60,23 +60,23 @@ fn listed(host: &Host) -> String {
     names.join(" ")
 }
 
-fn log(host: &Host) -> String {
+pub(crate) fn log(host: &Host) -> String {
     host.read_file(LOG).unwrap_or_default()
 }
 
-fn times(host: &Host, text: &str) -> usize {
+pub(crate) fn times(host: &Host, text: &str) -> usize {
     log(host).matches(text).count()
 }
 
 /// Runs one of the commands in /usr/share/heartbeat, which must succeed.
 #[track_caller]
-fn command(host: &Host, name: &str, arguments: &[&str]) {
+pub(crate) fn command(host: &Host, name: &str, arguments: &[&str]) {
     let output = host.command(name, arguments).expect("it runs");
     assert_eq!(output.code, Some(0), "{name} {arguments:?} on {}: {output:?}", host.name());
 }
 
 /// Gives a running daemon other keys, and waits until it has read them.
-fn change_keys(world: &World, host: &Host, keys: &str) {
+pub(crate) fn change_keys(world: &World, host: &Host, keys: &str) {
     let known = "Rereading authentication file.";
     let before = times(host, known);
     // The original looks at the file's time in seconds.

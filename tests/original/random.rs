@@ -21,6 +21,9 @@ const COMPLETE: [[&str; 2]; 6] =
 /// Longest time until a pair rests: an original's cold start with a busy machine under it.
 const REST_LIMIT: Duration = Duration::from_secs(120);
 
+/// After this an original that has lost a request of its own is helped.
+const HELP_AFTER: Duration = Duration::from_secs(30);
+
 /// One thing done to the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transition {
@@ -30,6 +33,8 @@ enum Transition {
     Start(usize),
     /// The daemon dies and is started again at once.
     Kill(usize),
+    /// The daemon dies; what its guard does is up to that. An original has none and is started again.
+    Die(usize),
     Reload(usize),
     Standby(usize, &'static str),
     Takeover(usize, &'static str),
@@ -64,7 +69,7 @@ impl Transition {
             Self::Boot(_) | Self::Start(_) | Self::Stop(_) => SCRIPTS_MS,
             Self::Crash(_) => dead_time_ms + SCRIPTS_MS,
             // A set that nobody claims is asked for first.
-            Self::Kill(_) => dead_time_ms + SCRIPTS_MS + 10_000,
+            Self::Kill(_) | Self::Die(_) => dead_time_ms + SCRIPTS_MS + 10_000,
             Self::Freeze(_, true) | Self::OneWay(_) | Self::Partition => {
                 2 * dead_time_ms + SCRIPTS_MS + 10_000
             }
@@ -97,7 +102,8 @@ impl Draw {
         match self.below(20) {
             0..=2 => Transition::Crash(node),
             3..=4 => Transition::Stop(node),
-            5..=6 => Transition::Kill(node),
+            5 => Transition::Kill(node),
+            6 => Transition::Die(node),
             7 => Transition::Reload(node),
             8..=10 => Transition::Standby(node, self.pick(&SETS)),
             11..=13 => Transition::Takeover(node, self.pick(&SETS)),
@@ -136,6 +142,23 @@ impl Drop for Load {
         for thread in self.1.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// Seen once in seven hundred starts: an original that hangs before it has read its generation. It is
+/// killed and started again, as a person would.
+fn start(pair: &Pair, node: usize) {
+    let before = pair.times_logged(node, "Heartbeat generation");
+    pair.start(node);
+    let end = Instant::now() + Duration::from_secs(20);
+    while pair.kinds[node] == HostKind::Original && pair.times_logged(node, "Heartbeat generation") <= before
+    {
+        if Instant::now() >= end {
+            println!("{}: the original hangs in its start, and is started again", NODES[node]);
+            pair.kill_daemon(node);
+            return pair.start(node);
+        }
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -241,7 +264,7 @@ impl Run<'_> {
             }
             Transition::Boot(node) => {
                 pair.world.boot(NODES[node]).expect("boot");
-                pair.start(node);
+                start(pair, node);
                 (self.up[node], self.on[node]) = (true, true);
             }
             Transition::Stop(node) => {
@@ -250,12 +273,21 @@ impl Run<'_> {
                 self.up[node] = false;
             }
             Transition::Start(node) => {
-                pair.start(node);
+                start(pair, node);
                 self.up[node] = true;
             }
             Transition::Kill(node) => {
                 pair.kill_daemon(node);
-                pair.start(node);
+                start(pair, node);
+            }
+            Transition::Die(node) if pair.kinds[node] == HostKind::Original => {
+                pair.kill_daemon(node);
+                start(pair, node);
+            }
+            Transition::Die(node) => {
+                let daemon = pair.daemon_pid(node);
+                pair.run(node, &["kill", "-9", &daemon]);
+                pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
             }
             Transition::Reload(node) => {
                 pair.run(
@@ -304,10 +336,19 @@ impl Run<'_> {
         thread::sleep(Duration::from_millis(self.pair.times.dead_time_ms * tenths as u64 / 10));
     }
 
+    /// Two children of an original wrote to its FIFO at once, and what one of them asked for is lost: its
+    /// own accident, after which it may leave a group down.
+    fn has_garbled_itself(&self, node: usize) -> bool {
+        self.up[node]
+            && self.pair.kinds[node] == HostKind::Original
+            && self.pair.log(node).contains("NV failure (msgfromsteam)")
+    }
+
     /// Waits until each address is on the one host that says so and nothing has moved for `rest`.
     #[track_caller]
     fn comes_to_rest(&self, rest: Duration, what: &str) -> [&'static str; 2] {
-        let end = Instant::now() + REST_LIMIT;
+        let mut end = Instant::now() + REST_LIMIT;
+        let mut help = Instant::now() + HELP_AFTER;
         let mut since: Option<([&str; 2], Instant)> = None;
         loop {
             let words = [self.pair.resource_status(0), self.pair.resource_status(1)];
@@ -322,6 +363,15 @@ impl Run<'_> {
                 }
                 (Some(known), _) => since = Some((known, Instant::now())),
                 (None, _) => since = None,
+            }
+            if Instant::now() >= help {
+                if let Some(node) = (0..2).find(|node| self.has_garbled_itself(*node)) {
+                    (help, end) = (Instant::now() + REST_LIMIT, Instant::now() + REST_LIMIT);
+                    println!("{what}: the original on {} lost a request of its own; booted", NODES[node]);
+                    self.pair.world.crash(NODES[node]).expect("crash");
+                    self.pair.world.boot(NODES[node]).expect("boot");
+                    start(self.pair, node);
+                }
             }
             let owners = ADDRESSES.map(|address| self.pair.world.owners(address).unwrap_or_default());
             assert!(Instant::now() < end, "{what}: no rest: {words:?}, addresses on {owners:?}");

@@ -14,12 +14,12 @@ use crate::pair::pair_with;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The original's scripts as our hosts see them.
 const ORIGINAL_PROGRAMS: &str = "/.machine/usr/share/heartbeat";
-const ORIGINAL_RC: &str = "/.machine/etc/ha.d/rc.d";
+pub(crate) const ORIGINAL_RC: &str = "/.machine/etc/ha.d/rc.d";
 /// Types for which the environment is written down.
-const TYPES: [&str; 5] = ["status", "ifstat", "hb_takeover", "stonith", "backup"];
+const TYPES: [&str; 6] = ["status", "ifstat", "hb_takeover", "stonith", "backup", "ip-request-resp"];
 /// What a script was called with and found, one `=== ` line before each; then the original's own
 /// script of that name, where there is one.
-const NOTE: &str =
+pub(crate) const NOTE: &str =
     "#!/bin/sh\n{ echo \"=== ${0##*/} $*|$(pwd)|$(id -u)|$(umask)\"; env; } >>/var/log/noted\n\
                     [ ! -x /var/tmp/stock/${0##*/} ] || exec /var/tmp/stock/${0##*/} \"$@\"\n";
 /// A resource that is a file, and notes the same.
@@ -29,10 +29,10 @@ const RESOURCE: &str = "#!/bin/sh\nfor operation; do :; done\n\
                         status) [ -e /var/tmp/$1 ] && echo running || echo stopped;; esac\n";
 
 /// One call: what it was called with, and its environment.
-type Call = (String, BTreeMap<String, String>);
+pub(crate) type Call = (String, BTreeMap<String, String>);
 
 /// The calls noted on a host whose first word is this.
-fn noted(host: &Host, script: &str) -> Vec<Call> {
+pub(crate) fn noted(host: &Host, script: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     for line in host.read_file("/var/log/noted").expect("the host is on").lines() {
         if let Some(call) = line.strip_prefix("=== ") {
@@ -47,7 +47,7 @@ fn noted(host: &Host, script: &str) -> Vec<Call> {
 
 /// The call in which these variables have these values, once it has come.
 #[track_caller]
-fn call(pair: &Pair, node: usize, script: &str, values: &[(&str, &str)]) -> Call {
+pub(crate) fn call(pair: &Pair, node: usize, script: &str, values: &[(&str, &str)]) -> Call {
     let found = || {
         let fits = |(_, variables): &Call| {
             values.iter().all(|(name, value)| variables.get(*name).map(String::as_str) == Some(*value))
@@ -88,7 +88,7 @@ fn same(original: &Call, ours: &Call, but: &[&str]) {
 }
 
 #[track_caller]
-fn write(host: &Host, path: &str, text: &str) {
+pub(crate) fn write(host: &Host, path: &str, text: &str) {
     host.write_file_with_mode(path, text, 0o755).expect("the host takes files");
 }
 
@@ -113,8 +113,7 @@ fn scripts_find_the_same_environment() {
         }
         write(host, "/etc/ha.d/resource.d/keep", RESOURCE);
     }
-    // The original's own ip-request-resp starts its groups.
-    pair.run(0, &["cp", "/var/tmp/stock/ip-request-resp", "/etc/ha.d/rc.d/"]);
+    // The original's own ip-request-resp starts its groups, behind the one that notes.
     pair.start_both();
     pair.settled("local", "local");
 
@@ -126,6 +125,11 @@ fn scripts_find_the_same_environment() {
         |node: usize| call(&pair, node, "status", &[("HA_src", NODES[1 - node]), ("HA_st", "active")]);
     let numbers = ["HA_seq", "HA_hg", "HA_ts", "HA_ld", "HA_auth", "HA_dt"];
     same(&active(0), &active(1), &[&numbers[..], &["HA_src", "HA_OSTATUS"]].concat());
+
+    // Each node grants itself its own groups.
+    let granted = |node: usize| call(&pair, node, "ip-request-resp", &[("HA_dest", NODES[node])]);
+    let own = ["HA_src", "HA_dest", "HA_ipaddr", "HA_ttl", "HA_FIFO"];
+    same(&granted(0), &granted(1), &[&numbers[..], &own].concat());
 
     // A message of a script, from either side, to both: field for field, signature and all.
     for (node, word) in [(0, "first"), (1, "second")] {

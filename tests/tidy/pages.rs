@@ -24,6 +24,16 @@ fn each_applet_has_a_page() {
     assert!(missing.is_empty(), "no page in man/ has these in its NAME section:\n{}", missing.join("\n"));
 }
 
+/// Agents are applets by their names in the library's table.
+#[test]
+fn each_agent_has_a_page() {
+    let covered: Vec<String> = pages().iter().flat_map(names_on_page).collect();
+    let agents = ha_core::resource::AGENT_NAMES;
+    let missing: Vec<&str> =
+        agents.into_iter().filter(|name| !covered.iter().any(|page| page == name)).collect();
+    assert!(missing.is_empty(), "no page in man/ has these in its NAME section: {missing:?}");
+}
+
 /// An applet whose run function does not look at its call does nothing yet.
 fn is_placeholder(file: &SourceFile) -> bool {
     file.text.contains("fn run(_invocation: &Invocation) -> u8 {\n    1\n}")

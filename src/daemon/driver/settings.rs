@@ -6,7 +6,9 @@ use crate::ipc::requests::Parameters;
 use crate::log::Logger;
 use crate::wire::{self, WireFormat};
 
+use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
+use super::super::layout::Layout;
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -48,7 +50,7 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
 }
 
 /// What clients may ask, and what they are told of the configuration.
-pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
+pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32, manage_resources: bool) -> Parameters {
     Parameters {
         recorded: ha_cf.recorded.clone(),
         dead_time_ms: ha_cf.dead_time_ms,
@@ -59,6 +61,7 @@ pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32) -> Parameters {
         api_auth: clients::api_auth(ha_cf),
         command_gid: Some(command_gid),
         ask_peers: true,
+        unmanaged: !manage_resources,
     }
 }
 
@@ -68,6 +71,14 @@ pub(super) fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
     let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
     logger.log_all(lines);
     watchdog
+}
+
+/// What tells `apphbd` that this daemon is well, with `use_apphbd`.
+pub(super) fn apphb_client(ha_cf: &config::HaCf, layout: &Layout) -> ApphbClient {
+    match ha_cf.use_apphbd {
+        true => ApphbClient::new(layout.apphb_socket(), ha_cf.dead_time_ms, ha_cf.warn_time_ms),
+        false => ApphbClient::default(),
+    }
 }
 
 /// Message format and compression of this configuration (messaging spec 1.7).

@@ -7,6 +7,7 @@ use crate::cluster::event::{Command, ExitReason};
 use crate::sys::time::monotonic_ms;
 use crate::types::LogLevel;
 
+use super::super::guard::record::Post;
 use super::super::reload::NewProgram;
 use super::super::respawn::RESTART_PATIENCE;
 use super::super::upgrade::State;
@@ -43,13 +44,15 @@ pub struct End {
     pub state: Option<State>,
     /// Without a state: foreign sets are held because the peer is away.
     pub awaits_failback: bool,
+    /// The guard goes on watching this process.
+    pub post: Post,
 }
 
 impl Driver {
     pub(super) fn end(&mut self, reason: ExitReason) -> End {
         let awaits_failback = self.cluster.awaits_failback();
         let Successor { program, state, .. } = std::mem::take(&mut self.successor);
-        End { reason, program, state, awaits_failback }
+        End { reason, program, state, awaits_failback, post: std::mem::take(&mut self.post) }
     }
 
     /// A SIGHUP found this about the program file. `goes_on`: the configuration gives no other
@@ -94,7 +97,7 @@ impl Driver {
             if let Some(cluster) = self.cluster.export() {
                 // The programs of `respawn` end first; the new daemon starts its own.
                 self.respawn.stop(RESTART_PATIENCE);
-                if !self.respawn.is_stopped() {
+                if !self.respawn.is_stopped() || !self.conflicts.is_stopped() {
                     return;
                 }
                 let generation = self.generation;

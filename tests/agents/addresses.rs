@@ -12,10 +12,9 @@ use ha_core::net::arp::{self, ArpFields, Operation};
 use ha_core::net::netlink::Netlink;
 use ha_core::sys::packet::{Framing, PacketSocket};
 
-#[path = "support/skip.rs"]
-mod skip;
+use crate::inside::in_namespaces;
+use crate::skip;
 
-const INSIDE: &str = "HA_TEST_INSIDE_NAMESPACE";
 const ORIGINAL_SEND_ARP: &str = "/usr/libexec/heartbeat/send_arp";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Nothing more comes when nothing came for so long.
@@ -448,7 +447,8 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 
 /// Runs the test `name` again in a child with a network namespace of its own, and `body` there.
 fn in_namespace(name: &str, body: impl FnOnce(&World)) {
-    if std::env::var_os(INSIDE).is_some() {
+    let probe = "ip link add v0 type veth peer name v1";
+    in_namespaces(&format!("addresses::{name}"), &["--net"], probe, || {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("resource.d")).unwrap();
         fs::create_dir(directory.path().join("state")).unwrap();
@@ -457,26 +457,6 @@ fn in_namespace(name: &str, body: impl FnOnce(&World)) {
         ip(&["link", "set", "v0", "up"]);
         ip(&["link", "set", "v1", "up"]);
         ip(&["addr", "add", "192.168.77.1/24", "brd", "+", "dev", "v0"]);
-        return body(&World { directory: directory.path().to_owned() });
-    }
-    let ways: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
-    let works = |way: &&&[&str]| {
-        let probe = "ip link add v0 type veth peer name v1";
-        let output = Command::new("unshare").args(**way).args(["sh", "-c", probe]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let Some(way) = ways.iter().find(works) else {
-        skip::skip("cannot make a network namespace with a veth pair (unshare, ip)");
-        return;
-    };
-    let own = std::env::current_exe().unwrap();
-    let output = Command::new("unshare")
-        .args(*way)
-        .arg(own)
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "yes")
-        .output()
-        .unwrap();
-    print!("{}", text(&output.stdout));
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        body(&World { directory: directory.path().to_owned() });
+    });
 }

@@ -1,0 +1,18 @@
+//! Resource agents: ours against a real kernel, and ours beside Debian's.
+
+mod addresses;
+mod apache;
+#[allow(dead_code)]
+mod beside;
+mod beside_addresses;
+mod classes;
+mod doubles;
+mod filesystem;
+mod inside;
+mod many_addresses;
+mod portblock;
+mod simple;
+#[path = "../support/skip.rs"]
+mod skip;
+mod volumes;
+mod xinetd;
