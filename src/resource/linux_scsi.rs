@@ -100,12 +100,34 @@ impl Place {
         table.lines().any(shows)
     }
 
+    fn entry(self) -> PathBuf {
+        let Self { host, channel, target, lun } = self;
+        PathBuf::from(format!("/sys/class/scsi_device/{host}:{channel}:{target}:{lun}"))
+    }
+
+    /// What is written where to add or remove it: `/proc/scsi/scsi`.
+    fn for_table(self, verb: &str) -> (PathBuf, String) {
+        let Self { host, channel, target, lun } = self;
+        let line = format!("scsi {verb}-single-device {host} {channel} {target} {lun}\n");
+        (PathBuf::from(TABLE), line)
+    }
+
+    /// The same for a kernel without CONFIG_SCSI_PROC_FS, as Debian's are.
+    fn for_sysfs(self, verb: &str) -> (PathBuf, String) {
+        let Self { host, channel, target, lun } = self;
+        if verb == "add" {
+            let file = format!("/sys/class/scsi_host/host{host}/scan");
+            (PathBuf::from(file), format!("{channel} {target} {lun}\n"))
+        } else {
+            (self.entry().join("device/delete"), "1\n".to_owned())
+        }
+    }
+
     /// The disk's device file, once the kernel has one.
     fn device(self) -> Option<PathBuf> {
-        let Self { host, channel, target, lun } = self;
-        let folder = format!("/sys/class/scsi_device/{host}:{channel}:{target}:{lun}/device");
+        let folder = self.entry().join("device");
         // Before Linux 2.6.26 the name was part of the entry's own: `block:sda`.
-        let below = fs::read_dir(format!("{folder}/block")).ok();
+        let below = fs::read_dir(folder.join("block")).ok();
         let name = match below.and_then(|mut entries| entries.next()) {
             Some(entry) => entry.ok()?.file_name().into_string().ok()?,
             None => fs::read_dir(&folder)
@@ -220,20 +242,24 @@ impl LinuxScsi<'_> {
         }
     }
 
+    /// By the kernel's table, or by sysfs where the kernel was built without it.
     fn is_known(&self) -> bool {
-        fs::read_to_string(TABLE).is_ok_and(|table| self.place.is_in(&table))
+        match fs::read_to_string(TABLE) {
+            Ok(table) => self.place.is_in(&table),
+            Err(_) => self.place.entry().is_dir(),
+        }
     }
 
-    /// One write, as the kernel wants it; whether it helped shows the table.
+    /// One write, as the kernel wants it; whether it helped shows [`LinuxScsi::is_known`].
     fn tell_kernel(&self, verb: &str) {
-        let Place { host, channel, target, lun } = self.place;
-        let line = format!("scsi {verb}-single-device {host} {channel} {target} {lun}\n");
+        let (file, line) =
+            if Path::new(TABLE).exists() { self.place.for_table(verb) } else { self.place.for_sysfs(verb) };
         let written =
-            OpenOptions::new().append(true).open(TABLE).and_then(|mut file| file.write_all(line.as_bytes()));
+            OpenOptions::new().append(true).open(&file).and_then(|mut file| file.write_all(line.as_bytes()));
         // What is not there cannot be removed, says the kernel.
         let wanted = verb == "add" || self.is_known();
         if let (true, Err(error)) = (wanted, written) {
-            self.context.log.warn(&format!("{TABLE}: {}: {error}", line.trim_end()));
+            self.context.log.warn(&format!("{}: {}: {error}", file.display(), line.trim_end()));
         }
     }
 
@@ -372,6 +398,18 @@ fn persist(device: &Path, words: &[&str]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_for_kernels_with_and_without_the_table() {
+        let place = Place { host: 2, channel: 0, target: 1, lun: 3 };
+        let (file, line) = place.for_table("remove");
+        assert_eq!((file.to_str(), line.as_str()), (Some(TABLE), "scsi remove-single-device 2 0 1 3\n"));
+        let (file, line) = place.for_sysfs("add");
+        assert_eq!((file.to_str(), line.as_str()), (Some("/sys/class/scsi_host/host2/scan"), "0 1 3\n"));
+        let (file, line) = place.for_sysfs("remove");
+        let expected = "/sys/class/scsi_device/2:0:1:3/device/delete";
+        assert_eq!((file.to_str(), line.as_str()), (Some(expected), "1\n"));
+    }
 
     #[test]
     fn places() {

@@ -68,7 +68,12 @@ fn answers(kinds: [HostKind; 2]) {
         let answers: &[(u8, i32)] = if original { &[(0, 4)] } else { &[(0, 4), (5, 3), (17, 6), (1, 20)] };
         for (code, answer) in answers {
             host.write_file(&format!("{FOLDER}/code"), &format!("{code}\n")).expect("code");
-            assert_eq!(ask(&pair, kinds[asking], asking, NODES[asked]), *answer, "{code} on {}", NODES[asked]);
+            assert_eq!(
+                ask(&pair, kinds[asking], asking, NODES[asked]),
+                *answer,
+                "{code} on {}",
+                NODES[asked]
+            );
         }
         if kinds[asking] == HostKind::Ours && kinds.contains(&HostKind::Original) {
             // Debian's helper asks our dopd.
