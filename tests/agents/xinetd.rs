@@ -121,7 +121,8 @@ fn stand_in(pair: &Beside, signals: &std::path::Path) -> Child {
     fs::copy("/bin/sh", &program).unwrap();
     let ready = pair.place(Whose::Ours).join("ready");
     let text = format!(
-        "trap 'echo hup >>{}' HUP; >{}; while :; do read x; done",
+        // Not `read`: a signal just before it blocks would be noted at the next one only.
+        "trap 'echo hup >>{}' HUP; >{}; while :; do sleep 0.02; done",
         signals.display(),
         ready.display()
     );
