@@ -15,8 +15,8 @@ const SCHED_OTHER: u64 = 0;
 const SCHED_RR: u64 = 2;
 /// SCHED_RESET_ON_FORK may be shown with the policy.
 const POLICY_MASK: u64 = 0xff;
-/// Locked memory of the daemon. An unoptimised build is larger.
-const RESIDENT_MAX_KB: u64 = if cfg!(debug_assertions) { 16 * 1024 } else { 8 * 1024 };
+/// Locked memory of the daemon. An unoptimised build is larger: the program file itself is locked.
+const RESIDENT_MAX_KB: u64 = if cfg!(debug_assertions) { 24 * 1024 } else { 8 * 1024 };
 
 /// What the child of a resource script is, seen by itself.
 const CHILD: &str = "#!/bin/sh

@@ -122,6 +122,38 @@ fn killed_daemon_is_back_within_deadtime() {
     });
 }
 
+/// Only the daemon of ours dies: its guard brings it back, and the original sees a quick restart.
+#[test]
+fn a_killed_daemon_of_ours_keeps_what_it_holds() {
+    play(&["auto_failback off"], |stage| {
+        stage.allow(&["died (signal 9)"]);
+        stage.both_started();
+        let ours = usize::from(!stage.is_ours(0));
+        for (command, held, other) in [
+            (None, "local", "local"),
+            (Some("hb_takeover"), "all", "none"),
+            (Some("hb_standby"), "none", "all"),
+        ] {
+            if let Some(name) = command {
+                stage.command(ours, name, "all");
+            }
+            stage.settled_for(ours, held, other);
+            stage.over("before");
+            stage.mark();
+            let daemon = stage.daemon_pid(ours);
+            stage.run(ours, &["kill", "-9", &daemon]);
+            stage.logged(ours, &[&format!(": it is brought back and keeps {held} resources")]);
+            stage.logged(1 - ours, &[&format!("info: Heartbeat restart on node {}", NODES[ours])]);
+            stage.logged(ours, &["info: Local status now set to: 'active'"]);
+            stage.settled_for(ours, held, other);
+            let without_ms = stage.lookout.take_longest_without_ms();
+            assert!(without_ms.iter().all(|ms| *ms < 500), "{held}: {without_ms:?} ms without an address");
+            assert_eq!(stage.times_logged(1 - ours, "is dead"), 0);
+            assert_eq!(stage.times_logged(ours, "Releasing resource group"), 0);
+        }
+    });
+}
+
 /// The whole host is back before the other has noticed.
 #[test]
 fn crashed_host_is_back_within_deadtime() {
