@@ -99,7 +99,7 @@ fn answering(world: &World) -> (bool, bool) {
         let address = world.service_address(name).expect("address");
         let host = world.host(name).expect("host");
         let probe = world.probe(address, PACE).expect("probe");
-        probe.wait_answer(host, 0, Duration::ZERO, Duration::from_millis(200)).is_ok()
+        probe.wait_answer(host, 0, Duration::ZERO, Duration::from_millis(800)).is_ok()
     };
     (ask("node1"), ask("node2"))
 }
