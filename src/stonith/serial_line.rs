@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::below_root;
 use crate::sys::process::is_alive;
@@ -40,11 +41,15 @@ struct Lock {
     path: PathBuf,
 }
 
+static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+
 impl Lock {
     fn take(device: &str) -> io::Result<Self> {
         let path = lock_path(device);
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let own = folder.join(format!("LTMP..stonith.{}", std::process::id()));
+        // Each attempt has its own: several threads may lock several devices.
+        let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+        let own = folder.join(format!("LTMP..stonith.{}.{number}", std::process::id()));
         let written = write_pid(&own);
         let result = written.and_then(|()| {
             for _ in 0..LOCK_TRIES {
@@ -94,6 +99,27 @@ fn holder(path: &Path) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_lock_devices_of_their_own() {
+        let pid = std::process::id();
+        let lock_often = |number: usize| {
+            let device = format!("/dev/lock{pid}x{number}");
+            (0..200).try_for_each(|_| Lock::take(&device).map(drop))
+        };
+        let results: Vec<io::Result<()>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|number| scope.spawn(move || lock_often(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it ends")).collect()
+        });
+        for result in results {
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return crate::skip::skip_without_privilege("/var/lock may not be written");
+                }
+                other => other.expect("a lock of its own"),
+            }
+        }
+    }
 
     #[test]
     fn names_of_locks() {
