@@ -126,7 +126,10 @@ fn stand_in(pair: &Beside, signals: &std::path::Path) -> Child {
         signals.display(),
         ready.display()
     );
-    let child = Command::new(program).args(["-c", &text]).stdin(Stdio::piped()).spawn().unwrap();
+    // A shell does not trap what was ignored when it began, as under nohup.
+    let mut command = Command::new("env");
+    let child = command.arg("--default-signal=HUP").arg(program).args(["-c", &text]).stdin(Stdio::null());
+    let child = child.spawn().unwrap();
     wait_until("xinetd's stand-in is ready", || ready.exists());
     child
 }
