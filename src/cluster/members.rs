@@ -155,7 +155,13 @@ impl Cluster {
 
     /// `reqnodes`, answered from the first packet on: a node without an answer never becomes active
     /// (resources spec 2.3).
+    ///
+    /// Towards a 3.0.6 node our status goes before it: with this answer it becomes active, and with
+    /// `auto_failback legacy` it asks for its groups only whom it knows to be active by then.
     pub(super) fn receive_reqnodes(&mut self, sender: usize) {
+        if !self.nodes[sender].is_ours() {
+            self.send_status();
+        }
         let names: String = self.nodes.iter().map(|node| format!("{} ", node.name)).collect();
         let deleted: String = self.members.deleted.iter().map(|host| format!("{} ", host.name)).collect();
         let mut answer = Message::empty();

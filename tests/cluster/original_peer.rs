@@ -572,3 +572,13 @@ fn what_a_lost_message_makes_it_forget_is_said_once_more() {
         assert_eq!((report.text("rsc_hold"), report.text("isstable")), (Some("local"), Some("1")));
     }
 }
+
+/// With our answer it becomes active, and asks then only whom it knows to be active.
+#[test]
+fn our_status_goes_before_our_list_of_nodes() {
+    let mut play = Play::settled();
+    play.sent.clear();
+    play.says(&[("t", "reqnodes"), ("dest", "node1")]);
+    let kinds: Vec<&str> = play.sent.iter().map(|message| message.kind()).collect();
+    assert_eq!(kinds, ["status", "repnodes"]);
+}

@@ -156,3 +156,9 @@ impl Lookout {
         };
     }
 }
+
+/// Two children of an original wrote to its FIFO at once since the mark, and what one of them asked for
+/// is lost: its own accident, after which it may leave a group down.
+pub(crate) fn has_garbled_itself(pair: &Pair, node: usize) -> bool {
+    pair.kinds[node] == HostKind::Original && pair.log(node).contains("NV failure (msgfromsteam)")
+}

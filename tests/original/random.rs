@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ha_core::demo::world::{HostKind, Way};
 
 use crate::common::pairs::{Pair, ADDRESSES, NODES};
-use crate::pair::{kind_name, long, pair, Lookout};
+use crate::pair::{has_garbled_itself, kind_name, long, pair, Lookout};
 
 /// What two nodes say of themselves when each set has one owner.
 const COMPLETE: [[&str; 2]; 6] =
@@ -336,12 +336,8 @@ impl Run<'_> {
         thread::sleep(Duration::from_millis(self.pair.times.dead_time_ms * tenths as u64 / 10));
     }
 
-    /// Two children of an original wrote to its FIFO at once, and what one of them asked for is lost: its
-    /// own accident, after which it may leave a group down.
     fn has_garbled_itself(&self, node: usize) -> bool {
-        self.up[node]
-            && self.pair.kinds[node] == HostKind::Original
-            && self.pair.log(node).contains("NV failure (msgfromsteam)")
+        self.up[node] && has_garbled_itself(self.pair, node)
     }
 
     /// Waits until each address is on the one host that says so and nothing has moved for `rest`.
