@@ -18,6 +18,9 @@ const POLICY_MASK: u64 = 0xff;
 /// Locked memory of the daemon. An unoptimised build is larger: the program file itself is locked.
 const RESIDENT_MAX_KB: u64 = if cfg!(debug_assertions) { 24 * 1024 } else { 8 * 1024 };
 
+/// What of it is no part of the program file (Linux 4.5); the same in any build.
+const OWN_MAX_KB: u64 = 4 * 1024;
+
 /// What the child of a resource script is, seen by itself.
 const CHILD: &str = "#!/bin/sh
 [ \"$1\" = start ] && { cat /proc/self/stat > /var/log/child-stat; cat /proc/self/status > /var/log/child-status; \
@@ -36,6 +39,8 @@ fn the_daemon_has_realtime_priority_and_locked_memory_and_its_children_have_not(
     let daemon = common::daemon_of(&world, "node1").expect("daemon");
     println!("{} KiB resident", daemon.resident_kb);
     assert!(daemon.resident_kb < RESIDENT_MAX_KB, "{daemon:?}");
+    let status = host.read_file(&format!("/proc/{}/status", daemon.pid)).expect("status");
+    assert!(kb(&status, "RssAnon:").is_none_or(|own| own < OWN_MAX_KB), "{status}");
     common::wait_for(&world, "the script ran", LIMIT, || {
         !host.read_file("/var/log/child-status").expect("read").is_empty()
     });
@@ -157,6 +162,10 @@ fn scheduling(stat: &str) -> (u64, u64) {
 }
 
 fn locked_kb(status: &str) -> u64 {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("VmLck");
-    value.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    kb(status, "VmLck:").expect("VmLck")
+}
+
+fn kb(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().trim_end_matches("kB").trim().parse().expect("a number"))
 }

@@ -28,7 +28,7 @@ fn running_file(pair: &Pair, node: usize) -> String {
 #[test]
 fn a_replaced_program_file_goes_on() {
     let Some(pair) = Pair::running(&["auto_failback on"]) else { return };
-    for node in [0, 1, 0] {
+    for (round, node) in [0, 1, 0].into_iter().enumerate() {
         let other = 1 - node;
         let before = identity(&pair, node);
         replace(&pair, node, "cp /ha /tmp/new");
@@ -52,10 +52,12 @@ fn a_replaced_program_file_goes_on() {
         for line in ["Acquiring resource group", "Releasing resource group", "starting", "Local status now"] {
             assert_eq!(pair.times_logged(node, line), 0, "{line}: {}", pair.log(node));
         }
-        // On a busy machine the links' packets overtake each other; that is no news of the node.
+        // What reached a node in the instant of its own exchange is asked for again: the end of that may
+        // be logged in the next round, by the node of the round before.
+        let own_exchange = format!("info: No pkts missing from {}!", NODES[node]);
         let said = pair.log(other);
-        let said: Vec<&str> = said.lines().filter(|line| !line.contains("No pkts missing from")).collect();
-        assert!(said.is_empty(), "{} has nothing to say: {said:#?}", NODES[other]);
+        let mut said = said.lines().filter(|line| round == 0 || !line.ends_with(&own_exchange));
+        assert_eq!(said.next(), None, "{} has nothing to say", NODES[other]);
         assert_eq!(running_file(&pair, node), format!("{DAEMON}\n"));
     }
     takeover(&pair, 0, 1, "all", "all");
