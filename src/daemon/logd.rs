@@ -181,10 +181,11 @@ fn refuse(logger: &Logger, report: &LogdReport) -> u8 {
 
 fn serve(listener: &UnixListener, logger: &Logger, stderr: bool) -> u8 {
     // Signals are blocked before the writer's thread is there, which inherits that.
-    let outcome: io::Result<()> = logd::take_signals().and_then(|signals| {
-        logger.go_to_background(stderr)?;
-        logd::serve(listener, &signals, logger)
-    });
+    let outcome: io::Result<()> = logd::take_signals(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+        .and_then(|signals| {
+            logger.go_to_background(stderr)?;
+            logd::serve(listener, &signals, logger)
+        });
     let code = match outcome {
         Ok(()) => {
             logger.log(LogLevel::Info, "logd_term_write_action: received SIGTERM");

@@ -54,16 +54,13 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Blocks SIGTERM, SIGINT and SIGHUP and makes them readable. Before any thread is started: threads
-/// inherit what is blocked.
+/// Blocks these signals and makes them readable. Before any thread is started: threads inherit what is
+/// blocked.
 ///
 /// # Errors
 /// The kernel's (it is older than 2.6.27).
-pub fn take_signals() -> io::Result<SignalFd> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        signals.add(signal);
-    }
+pub fn take_signals(signals: &[Signal]) -> io::Result<SignalFd> {
+    let signals: SigSet = signals.iter().copied().collect();
     signals.thread_block()?;
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }

@@ -2,12 +2,8 @@
 //! kernel state. Where ours follows another rule on purpose it says so beside the step; the pages of the
 //! agents list that. Texts are those of the older generation (see `addresses`).
 
-use std::process::Command;
-
 use crate::beside::{Beside, Form, Whose};
-use crate::inside::in_namespaces;
-
-const PROBE: &str = "ip link add v0 type veth peer name v1";
+use crate::inside::{self, ip};
 
 /// Runs both without comparing lines: exit codes and kernel state count.
 fn codes(name: &'static str, calls: &[(Form<'_>, &str)], state: impl Fn() -> String) {
@@ -28,25 +24,7 @@ fn codes_each(name: &'static str, calls: &[(Form<'_>, &str)], state: impl Fn() -
 }
 
 fn in_network(test: &str, body: impl FnOnce()) {
-    in_namespaces(&format!("beside_addresses::{test}"), &["--net"], PROBE, || {
-        for words in [
-            "link set lo up",
-            PROBE.trim_start_matches("ip "),
-            "link set v0 up",
-            "link set v1 up",
-            "addr add 192.168.77.1/24 brd + dev v0",
-            "addr add 2001:db8:77::1/64 dev v0 nodad",
-        ] {
-            ip(words);
-        }
-        body();
-    });
-}
-
-fn ip(words: &str) -> String {
-    let output = Command::new("ip").args(words.split(' ')).output().expect("ip(8)");
-    assert!(output.status.success(), "ip {words}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    inside::in_network(&format!("beside_addresses::{test}"), body);
 }
 
 /// The addresses with that text, without flags that only ours have.

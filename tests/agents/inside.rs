@@ -35,3 +35,29 @@ pub fn in_namespaces(test: &str, options: &[&str], probe: &str, body: impl FnOnc
     // A test that is not found by its path would pass unseen.
     assert!(text(&output.stdout).contains("running 1 test"), "{test} is not the path of a test");
 }
+
+/// The same with `v0` and `v1`, the ends of a cable, in a network of its own; 192.168.77.1 and
+/// 2001:db8:77::1 are on `v0`.
+pub fn in_network(test: &str, body: impl FnOnce()) {
+    let cable = "link add v0 type veth peer name v1";
+    in_namespaces(test, &["--net"], &format!("ip {cable}"), || {
+        for words in [
+            "link set lo up",
+            cable,
+            "link set v0 up",
+            "link set v1 up",
+            "addr add 192.168.77.1/24 brd + dev v0",
+            "addr add 2001:db8:77::1/64 dev v0 nodad",
+        ] {
+            ip(words);
+        }
+        body();
+    });
+}
+
+/// What ip(8) prints; it must succeed.
+pub fn ip(words: &str) -> String {
+    let output = Command::new("ip").args(words.split(' ')).output().expect("ip(8)");
+    assert!(output.status.success(), "ip {words}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

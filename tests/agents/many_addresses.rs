@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::inside::in_namespaces;
+use crate::inside::{self, ip};
 use crate::skip;
 
-const PROBE: &str = "ip link add v0 type veth peer name v1";
 const ORIGINAL: &str = "/usr/libexec/heartbeat";
 
 struct World {
@@ -44,25 +43,9 @@ impl World {
 }
 
 fn in_network(test: &str, body: impl FnOnce(&World)) {
-    in_namespaces(&format!("many_addresses::{test}"), &["--net"], PROBE, || {
-        for words in [
-            "link set lo up",
-            PROBE.trim_start_matches("ip "),
-            "link set v0 up",
-            "link set v1 up",
-            "addr add 192.168.77.1/24 brd + dev v0",
-            "addr add 2001:db8:77::1/64 dev v0 nodad",
-        ] {
-            ip(words);
-        }
+    inside::in_network(&format!("many_addresses::{test}"), || {
         body(&World { directory: tempfile::tempdir().unwrap() });
     });
-}
-
-fn ip(words: &str) -> String {
-    let output = Command::new("ip").args(words.split(' ')).output().expect("ip(8)");
-    assert!(output.status.success(), "ip {words}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn count(part: &str) -> usize {

@@ -1,18 +1,15 @@
 //! The program `apphbd`: options, pid file, start and end of the daemon that watches programs.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::{kill, SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use crate::config::apphbd_cf::{self, ApphbdSettings};
 use crate::config::EXIT_NOT_CONFIGURED;
-use crate::log::{LogTargets, Logger};
+use crate::log::{logd, LogTargets, Logger};
 use crate::sys::getopt::Options;
 use crate::sys::print;
 use crate::sys::process::{close_inherited, daemonise, is_alive, Role};
@@ -125,7 +122,7 @@ fn start(options: &Options, layout: &Layout) -> u8 {
         Err(error) => return give_up(&logger, &error.to_string(), EXIT_NO_PERMISSION),
     };
     let socket = layout.apphb_socket();
-    let listener = match bind(&socket) {
+    let listener = match logd::bind(&socket) {
         Ok(listener) => listener,
         Err(error) => {
             let text = format!("cannot listen at {}: {error}. Not started", socket.display());
@@ -166,7 +163,7 @@ fn run(settings: &ApphbdSettings, listener: &UnixListener, logger: &Logger) -> u
     logger.log_all(lines);
     let mut watcher = Watcher::new(logger.clone(), watchdog, settings.watchdog_interval_ms);
     // Signals are blocked before the writer's thread is there, which inherits that.
-    let outcome = take_signals().and_then(|signals| {
+    let outcome = logd::take_signals(&[Signal::SIGTERM, Signal::SIGINT]).and_then(|signals| {
         logger.go_to_background(false)?;
         watcher.serve(listener, &signals)
     });
@@ -203,25 +200,4 @@ fn already_running(logger: &Logger, pid: Option<u32>) -> u8 {
 fn give_up(logger: &Logger, text: &str, exit_code: u8) -> u8 {
     logger.log(LogLevel::Error, text);
     exit_code
-}
-
-/// In place of a socket that a daemon before left behind. Whoever may enter the folder may connect.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Blocks SIGTERM and SIGINT and makes them readable.
-fn take_signals() -> io::Result<SignalFd> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    signals.thread_block()?;
-    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
