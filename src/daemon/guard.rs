@@ -4,7 +4,8 @@
 //!  guard ──fork──▶ daemon ── killed ──▶ guard: by what the daemon left in the pipe ([`record`])
 //!    ▲                                    ├─ at rest and in time ──▶ a new daemon that goes on
 //!    └── signals are passed on            ├─ else ──▶ stop everything, then a new daemon
-//!                                         ├─ again and again, or while it left ──▶ stop everything, goodbye
+//!                                         ├─ again and again, or while it left, or it gave up by itself
+//!                                         │     ──▶ stop everything, goodbye
 //!                                         └─ after a stop that failed ──▶ silence
 //! ```
 //!
@@ -110,6 +111,7 @@ pub fn stand(guarded: Guarded<'_>) -> io::Result<Position> {
                 oom_before,
                 leaving: false,
                 deaths: Deaths::default(),
+                former: None,
             };
             Ok(Position::Guard(guard.watch()))
         }
@@ -132,6 +134,8 @@ struct Guard<'a> {
     /// The daemon that runs is there to say goodbye.
     leaving: bool,
     deaths: Deaths,
+    /// What the life before the present one left.
+    former: Option<Record>,
 }
 
 impl Guard<'_> {
@@ -163,18 +167,21 @@ impl Guard<'_> {
     /// The daemon ended; the value is this process's exit code when nothing is left to do.
     fn ended(&mut self, end: ChildEnd) -> Option<u8> {
         let now_ms = monotonic_ms();
-        let record = self.pipe.last();
         if self.leaving {
             return Some(EXIT_LOST);
         }
+        // One that was brought back and ended before it left word is responsible for the former's.
+        let record = self.pipe.last().or(self.former);
         let (pid, how) = (self.daemon, describe(end));
         let verdict = self.deaths.verdict(end, record.as_ref(), now_ms);
-        let Some(record) = record.filter(|_| !matches!(verdict, Verdict::Leave(_))) else {
-            let Verdict::Leave(code) = verdict else { return Some(EXIT_LOST) };
+        if let Verdict::Leave(code) = verdict {
             return Some(code);
-        };
+        }
+        // Every other verdict is one on a record.
+        let Some(record) = record else { return Some(EXIT_LOST) };
+        self.former = Some(record);
         let age_ms = now_ms.saturating_sub(record.beat_ms);
-        let died = format!("heartbeat process {pid} died ({how}), {age_ms} ms after its last beat");
+        let died = format!("heartbeat process {pid} died ({how}), {age_ms} ms after the last beat");
         match verdict {
             Verdict::Resume(held) => {
                 let brought = self.bring_back(&record, held, Task::Serve);

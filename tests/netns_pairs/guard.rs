@@ -123,6 +123,20 @@ fn a_daemon_that_dies_while_it_stops_is_not_brought_back() {
     pair.settled("", "all");
 }
 
+/// It does not start any more: files that it refuses. Nothing stays active without a daemon.
+#[test]
+fn a_daemon_that_refuses_to_come_back_leaves_nothing_active() {
+    let Some(pair) = pair_with_slow() else { return };
+    pair.mark();
+    pair.allow(&PARTITION);
+    pair.allow(&["died (exit code", "nonsense", "Configuration error"]);
+    pair.run(0, &["sh", "-c", "echo nonsense 1 >>/etc/ha.d/ha.cf"]);
+    kill(&pair, 0);
+    pair.logged(0, &[": it is not brought back, all resources are stopped"]);
+    pair.wait("one owner", || pair.is_owned_as(["", "all"]) && !runs_slow(&pair, 0) && runs_slow(&pair, 1));
+    pair.wait("end of the guard", || pair.host(0).daemon_ended().expect("state").is_some());
+}
+
 /// The guard dies: the daemon serves on and says so.
 #[test]
 fn a_killed_guard_is_missed() {

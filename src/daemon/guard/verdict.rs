@@ -16,7 +16,7 @@ const EXIT_KILLED: u8 = 1;
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It ended as it wanted to, or before it ran: the guard ends with this code.
+    /// It ended as it wanted to, or before it held anything: the guard ends with this code.
     Leave(u8),
     /// Bring it back with what it holds.
     Resume(ResourceSet),
@@ -35,15 +35,24 @@ pub struct Deaths {
 }
 
 impl Deaths {
-    /// Decides, and remembers this death.
+    /// Decides, and remembers this death. `record` is what it left, or, where it ended before it left
+    /// anything, what the life before it left.
     pub fn verdict(&mut self, end: ChildEnd, record: Option<&Record>, now_ms: u64) -> Verdict {
-        if let ChildEnd::Exited(code) = end {
-            return Verdict::Leave(u8::try_from(code).unwrap_or(EXIT_KILLED));
-        }
-        // Nothing is held before there is a record.
-        let Some(record) = record else {
-            return Verdict::Leave(EXIT_KILLED);
+        let code = match end {
+            ChildEnd::Exited(code) => u8::try_from(code).unwrap_or(EXIT_KILLED),
+            ChildEnd::Killed(_) => EXIT_KILLED,
         };
+        // Nothing is held before there is a record, and nothing after a proper end.
+        let Some(record) = record.filter(|_| code != 0) else {
+            return Verdict::Leave(code);
+        };
+        if let ChildEnd::Exited(_) = end {
+            // It gave up by itself, and would do so again: files that it refuses now, no program to go on with.
+            return match record.condition {
+                Condition::StopFailed => Verdict::Leave(code),
+                _ => Verdict::StopAndLeave,
+            };
+        }
         self.at_ms.retain(|at_ms| at_ms + DEATHS_WITHIN_MS > now_ms);
         self.at_ms.push(now_ms);
         match record.condition {
@@ -92,11 +101,22 @@ mod tests {
     fn who_ends_by_itself_is_let_go() {
         let mut deaths = Deaths::default();
         let rest = record(Condition::AtRest);
-        for code in [0, 1, 4] {
-            let end = ChildEnd::Exited(i32::from(code));
-            assert_eq!(deaths.verdict(end, Some(&rest), 1001), Verdict::Leave(code));
-        }
+        assert_eq!(deaths.verdict(ChildEnd::Exited(0), Some(&rest), 1001), Verdict::Leave(0));
+        assert_eq!(deaths.verdict(ChildEnd::Exited(6), None, 1001), Verdict::Leave(6), "refused to start");
         assert_eq!(deaths.verdict(KILLED, None, 1001), Verdict::Leave(1), "died in its start");
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_active() {
+        for (condition, verdict) in [
+            (Condition::AtRest, Verdict::StopAndLeave),
+            (Condition::Busy, Verdict::StopAndLeave),
+            (Condition::Leaving, Verdict::StopAndLeave),
+            (Condition::StopFailed, Verdict::Leave(1)),
+        ] {
+            let given_up = Deaths::default().verdict(ChildEnd::Exited(1), Some(&record(condition)), 1001);
+            assert_eq!(given_up, verdict, "{condition:?}");
+        }
     }
 
     #[test]
