@@ -37,6 +37,7 @@ use super::packets::BadPackets;
 use super::pings;
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::service_manager::ServiceManager;
 use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
@@ -90,6 +91,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Who is told that the daemon serves and is well.
+    pub manager: ServiceManager,
     /// Where this run leaves word for its guard.
     pub post: Post,
 }
@@ -191,6 +194,7 @@ pub(super) struct Driver {
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    manager: ServiceManager,
     post: Post,
     program_identity: (u64, u64),
     foreground: bool,
@@ -250,6 +254,7 @@ impl Driver {
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            manager: plan.manager,
             post: plan.post,
             program_identity: guarded::program_identity(),
             foreground: plan.foreground,
@@ -272,6 +277,7 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         self.last_words();
+        self.manager.ready();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -463,6 +469,11 @@ impl Driver {
             self.logger.log_all(self.watchdog.close());
             self.apphb.close();
         }
+        if reason == ExitReason::Stopped {
+            self.manager.stopping();
+        } else {
+            self.manager.alive();
+        }
         self.respawn.stop(patience);
         self.respawn.is_stopped() && self.conflicts.is_stopped()
     }
@@ -515,6 +526,7 @@ impl Driver {
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
                 self.logger.log_all(self.watchdog.feed());
+                self.manager.alive();
                 self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }
             Output::Exit(reason) => self.exit = Some(reason),
