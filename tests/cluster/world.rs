@@ -366,6 +366,7 @@ impl World {
             Output::Send { message, key_index } => self.send(host, message, key_index.unwrap_or(1)),
             Output::RunJob { job, work, .. } => self.start_job(host, job, work),
             Output::Exit(reason) => self.exit(host, reason),
+            Output::Alarm(alarm) => self.hosts[host].alarms.push(alarm),
             Output::Reply { request, answer } => self.hosts[host].replies.push((request, answer)),
             Output::Log { level, text } => {
                 if level <= LogLevel::Info {
