@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use ha_core::cluster::alarm::Alarm;
 use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
@@ -39,6 +40,8 @@ pub struct Host {
     pub jobs: Vec<RunningJob>,
     /// Answers it gave, in order.
     pub replies: Vec<(RequestId, Answer)>,
+    /// Alarms of all its lives.
+    pub alarms: Vec<Alarm>,
     /// Log lines of all its lives, without level.
     pub log: Vec<String>,
     pub(crate) generation: u64,
@@ -86,6 +89,7 @@ impl Host {
             kernel,
             jobs: Vec::new(),
             replies: Vec::new(),
+            alarms: Vec::new(),
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,

@@ -20,6 +20,7 @@ mod swarm;
 mod world;
 
 // promises, one file per behaviour
+mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;

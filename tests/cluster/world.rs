@@ -374,6 +374,7 @@ impl World {
             Output::Exit(reason) => self.exit(host, reason),
             Output::Ask { question, what } => self.ask_outside(host, question, &what),
             Output::Withdraw(question) => self.hosts[host].withdraw(question),
+            Output::Alarm(alarm) => self.hosts[host].alarms.push(alarm),
             Output::Reply { request, answer } => self.hosts[host].replies.push((request, answer)),
             Output::Log { level, text } => {
                 if level <= LogLevel::Info {
