@@ -28,7 +28,6 @@ pub(crate) enum Then {
     /// The host loses its power and gets it back, and the answer comes.
     Reset(usize),
     /// The answer comes.
-    #[allow(dead_code)] // for gates that ask for nothing to be done
     Say(Finding),
 }
 
@@ -42,6 +41,7 @@ impl World {
     pub(crate) fn ask_outside(&mut self, host: usize, question: QuestionId, what: &Question) {
         self.hosts[host].asked.insert(question);
         let (after_ms, then) = match what {
+            Question::FenceDevice { .. } => (1, Then::Say(Finding::Yes)),
             Question::Fence { node, device } => {
                 let victim = (0..self.hosts.len()).find(|other| self.config.name(*other) == *node);
                 let victim = victim.expect("a node of this world");
