@@ -6,6 +6,7 @@ mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
+mod confirm;
 mod delnode;
 mod demo;
 mod dopd;
@@ -14,7 +15,9 @@ mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
+mod init;
 mod ipfail;
+mod keygen;
 mod mach_down;
 mod meatclient;
 mod multicall;
@@ -42,6 +45,7 @@ const PROGRAMS: &[Applet] = &[
     apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    confirm::APPLET,
     delnode::APPLET,
     demo::APPLET,
     dopd::APPLET,
@@ -50,7 +54,9 @@ const PROGRAMS: &[Applet] = &[
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
+    init::APPLET,
     ipfail::APPLET,
+    keygen::APPLET,
     mach_down::APPLET,
     peer_outdater::APPLET,
     meatclient::APPLET,

@@ -4,7 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::{clients, fencing, medium, ping};
+use super::{clients, fencing, guards, medium, ping};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Directive {
 }
 
 use Shape::{Line, List};
-use Support::{Limited, NotYet, Refused, Supported};
+use Support::{Limited, Refused, Supported};
 
 const NO_PLUGIN: Support =
     Refused("it needed a plugin that distributions did not ship; use ucast, mcast or bcast");
@@ -157,6 +157,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("takeover", Line, None, true, Supported, fencing::takeover,
         "take over at once, after a delay, or when a person confirms"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
+    row("alarm", Line, None, false, Supported, guards::alarm, "who is told of what needs a person"),
     row("use_apphbd", List, None, false, Supported, apply::use_apphbd, "be watched by apphbd"),
     row("parallel_groups", List, None, true, Supported, apply::parallel_groups,
         "start and stop groups at the same time"),

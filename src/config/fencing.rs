@@ -9,9 +9,12 @@ use super::value;
 use crate::types::{DeviceFault, DeviceValues};
 
 /// Most devices: more than anybody waits for.
-pub const DEVICES_MAX: usize = 16;
+const DEVICES_MAX: usize = 16;
 /// Longest time for a device or a delay, milliseconds.
 const TIME_MAX_MS: u64 = 24 * 3_600_000;
+
+/// What to do about wrong parameters.
+const SHOWS: &str = "whether there is such a device, and its parameters in order, shows: stonith";
 
 /// `stonith TYPE FILE`
 pub(super) fn stonith(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
@@ -29,7 +32,7 @@ pub(super) fn stonith(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         DeviceFault::Type => unknown_type(kind),
         DeviceFault::Values => Fault::new(
             format!("`{file}` does not have the parameters of a {kind} device in one line"),
-            format!("`stonith -t {kind} -n` names them"),
+            format!("{SHOWS} -t {kind} -n"),
         )
         .error(format!("Invalid Stonith config file [{file}]")),
     })?;
@@ -57,9 +60,12 @@ pub(super) fn stonith_host(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(
         // One of them may be a password: not shown, unlike the original.
         DeviceFault::Values => Fault::new(
             format!("these are not the parameters of a {kind} device"),
-            format!("`stonith -t {kind} -n` names them"),
+            format!("{SHOWS} -t {kind} -n"),
         )
-        .error("Invalid Stonith configuration parameter [...]"),
+        .error(match values.is_empty() {
+            true => "Invalid Stonith configuration parameter []",
+            false => "Invalid Stonith configuration parameter [...]",
+        }),
     })?;
     add(reader, FencingDevice { kind: kind.to_owned(), values, name })
 }

@@ -111,8 +111,8 @@ fn without_secrets(text: &str) -> &str {
         return text;
     }
     let word_ends = text.match_indices(char::is_whitespace).map(|(at, _)| at);
-    let is_end = |at: &usize| !text[..*at].ends_with(char::is_whitespace);
-    let third = word_ends.filter(is_end).filter(|at| *at > 0).nth(2);
+    let is_end = |at: &usize| *at > 0 && !text[..*at].ends_with(char::is_whitespace);
+    let third = word_ends.filter(is_end).nth(2);
     third.map_or(text, |at| &text[..at])
 }
 
@@ -161,5 +161,23 @@ pub fn open_regular(path: &Path) -> Result<File, ReadError> {
         Ok(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_devices_are_not_shown() {
+        let shown = without_secrets("stonith_host * baytech 10.0.0.1 admin geheim");
+        assert_eq!(shown, "stonith_host * baytech");
+        assert_eq!(
+            without_secrets("  stonith_host\tnode1   rps10 /dev/ttyS0"),
+            "  stonith_host\tnode1   rps10"
+        );
+        for same in ["stonith_host", "stonith_host * meatware", "node a b c d"] {
+            assert_eq!(without_secrets(same), same);
+        }
     }
 }

@@ -156,7 +156,10 @@ impl Kind {
 /// # Errors
 /// There is no such type, or these are not its values.
 pub fn probe(name: &str, values: DeviceValues<'_>) -> Result<(String, String), DeviceFault> {
-    let kind = Kind::find(name).filter(|kind| kind.exists()).ok_or(DeviceFault::Type)?;
+    let kind = Kind::find(name).ok_or(DeviceFault::Type)?;
+    if !kind.exists() {
+        return Err(DeviceFault::Values);
+    }
     let line = match values {
         DeviceValues::Text(text) => text.to_owned(),
         DeviceValues::File(path) => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use ha_core::cluster::alarm::Alarm;
 use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
@@ -39,10 +40,14 @@ pub struct Host {
     pub jobs: Vec<RunningJob>,
     /// Answers it gave, in order.
     pub replies: Vec<(RequestId, Answer)>,
+    /// Alarms of all its lives.
+    pub alarms: Vec<Alarm>,
     /// Log lines of all its lives, without level.
     pub log: Vec<String>,
     pub(crate) generation: u64,
     pub(crate) life: u64,
+    /// How often a power switch reset it.
+    pub resets: u32,
     /// Questions of its daemon that are wanted.
     pub(crate) asked: BTreeSet<QuestionId>,
     pub(crate) inbox: VecDeque<Delivery>,
@@ -86,9 +91,11 @@ impl Host {
             kernel,
             jobs: Vec::new(),
             replies: Vec::new(),
+            alarms: Vec::new(),
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,
+            resets: 0,
             asked: BTreeSet::new(),
             inbox: VecDeque::new(),
             clock_offset_ms: random.between(10_000, 10_000_000),

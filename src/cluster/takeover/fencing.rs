@@ -8,6 +8,7 @@
 
 use crate::types::{LogLevel, NodeName};
 
+use super::super::alarm::AlarmKind;
 use super::super::event::{Finding, Question, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
@@ -135,6 +136,7 @@ impl Cluster {
         let device = self.device_of(pending);
         let text = format!("Resetting node {name} with [{}]", self.settings.takeover.fencing.devices[device]);
         self.log(LogLevel::Info, &text);
+        self.alarm(AlarmKind::Fencing, name.as_str(), &text);
         self.ask_outside(pending, Question::Fence { node: name.clone(), device });
     }
 
@@ -161,6 +163,8 @@ impl Cluster {
         self.tell_fencing(name, result);
         if *answer == Finding::Yes {
             self.takeover.fencing.is_reset = true;
+            self.peer_is_proven_down();
+            self.alarm_over(AlarmKind::Fencing, name.as_str(), Some(&text));
             return true;
         }
         pending.step = pending.step.saturating_add(1);
@@ -170,6 +174,9 @@ impl Cluster {
             pending.due_ms = Some(self.now.monotonic_ms + RETRY_MS);
             if pending.step as usize == FIRST_ATTEMPT as usize + self.settings.takeover.fencing.devices.len()
             {
+                self.alarm_over(AlarmKind::Fencing, name.as_str(), Some("it failed, and is tried again"));
+                let text = format!("no device could reset node {name}: nothing of it is taken over");
+                self.alarm(AlarmKind::FencingFailed, name.as_str(), &text);
                 self.ask_a_person(name, "no device could reset it");
             }
         }

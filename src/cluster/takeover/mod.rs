@@ -18,6 +18,7 @@
 use crate::types::{LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
+use super::alarm::AlarmKind;
 use super::claims::Phase;
 use super::event::{Finding, Output, Question, QuestionId};
 use super::fingerprint::Fingerprint;
@@ -269,6 +270,7 @@ impl Cluster {
     }
 
     fn take_what_is_left(&mut self, ever_heard: bool) {
+        self.alarms_over();
         if self.is_legacy() {
             self.legacy_take_all();
         } else if self.peer_gave_up(ever_heard) && self.takes_nothing() {
@@ -298,6 +300,7 @@ impl Cluster {
     fn cancel_takeover(&mut self) {
         if let Some(mut pending) = self.takeover.pending.take() {
             self.withdraw_question(&mut pending);
+            self.alarms_over();
         }
     }
 
@@ -319,6 +322,8 @@ impl Cluster {
             "a person confirmed that node {name} is down: its resources are taken over without waiting for {gate}"
         );
         self.log(LogLevel::Warning, &text);
+        self.peer_is_proven_down();
+        self.alarm_over(AlarmKind::TakeoverWaits, name.as_str(), Some(&text));
         if let Some(mut pending) = self.takeover.pending.take() {
             self.withdraw_question(&mut pending);
             self.takeover.pending = Some(pending);
@@ -372,6 +377,17 @@ impl Cluster {
              resources over with: ha takeover --confirm"
         );
         self.log(LogLevel::Critical, &text);
+        self.alarm(AlarmKind::TakeoverWaits, name.as_str(), &text);
+    }
+
+    /// Nothing is waited for any more.
+    fn alarms_over(&mut self) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        for kind in [AlarmKind::TakeoverWaits, AlarmKind::Fencing, AlarmKind::FencingFailed] {
+            self.alarm_over(kind, name.as_str(), None);
+        }
     }
 
     // ---- status --------------------------------------------------------------------------
