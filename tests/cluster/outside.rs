@@ -69,8 +69,9 @@ impl Outside {
 /// What happens when the time for a question has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The host loses its power, gets it back if so, and nothing is said.
-    Reset { victim: usize, comes_back: bool },
+    /// The host loses its power, gets it back if so, and nothing is said; `under_way`: also when the
+    /// question was withdrawn.
+    Reset { victim: usize, comes_back: bool, under_way: bool },
     /// The answer comes.
     Say(Finding),
 }
@@ -100,7 +101,8 @@ impl World {
         let mut chance = |permille| self.random.chance(permille);
         let (hangs, fails) = (chance(switch.hangs_permille), chance(switch.fails_permille));
         let (stranger, lies) = (chance(switch.stranger_permille), chance(switch.lies_permille));
-        let reset = Then::Reset { victim, comes_back: !chance(switch.off_permille) };
+        let (comes_back, under_way) = (!chance(switch.off_permille), chance(300));
+        let reset = |under_way| Then::Reset { victim, comes_back, under_way };
         if stranger {
             return self.later(takes_ms, host, question, Then::Say(Finding::No("who?".to_owned())));
         }
@@ -110,11 +112,11 @@ impl World {
         if hangs {
             // Half of these do it after all, when nobody waits any more.
             if lies {
-                self.later(switch.limit_ms + takes_ms, host, question, reset);
+                self.later(switch.limit_ms + takes_ms, host, question, reset(true));
             }
             return self.later(switch.limit_ms, host, question, failed("it took too long"));
         }
-        self.later(takes_ms, host, question, reset);
+        self.later(takes_ms, host, question, reset(under_way));
         let answer = if lies { failed("it did not work") } else { Then::Say(Finding::Yes) };
         self.later(takes_ms + takes_ms / 4, host, question, answer);
     }
@@ -124,11 +126,14 @@ impl World {
         self.push(self.now_ms + after_ms, Event::Outside { host, question, life, then });
     }
 
-    /// The time has come. A reset that was begun happens whether or not anybody waits for it; an answer
-    /// that nobody waits for, or that comes to a host without power, is none.
+    /// The time has come. An answer that nobody waits for, or that comes to a host without power, is none.
     pub(crate) fn outside(&mut self, host: usize, question: QuestionId, life: u64, then: Then) {
         match then {
-            Then::Reset { victim, comes_back } => {
+            Then::Reset { victim, comes_back, under_way } => {
+                let wanted = self.hosts[host].life == life && self.hosts[host].asked.contains(&question);
+                if !wanted && !under_way {
+                    return;
+                }
                 self.table
                     .row(self.now_ms, &self.hosts, || format!("** the switch resets node{}", victim + 1));
                 self.hosts[victim].resets += 1;

@@ -58,7 +58,7 @@ impl Fenced {
             .map(|mode| format!("stonith_host * external/tester node1,node2 {mode} {PASSWORD}"))
             .collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        let ha_cf = this.world.ha_cf(100, 1000, &lines).replace("initdead 2000ms", "initdead 5s");
+        let ha_cf = this.world.ha_cf(100, 1000, &lines).replace("initdead 2000ms", "initdead 5");
         let groups = format!("node1 IPaddr2::{SERVICE_ADDRESS}/24/eth0\n");
         this.world.configure(&ha_cf, &groups).expect("configure");
         ["node1", "node2"].iter().for_each(|name| this.plug_in(name));
@@ -75,8 +75,11 @@ impl Fenced {
     }
 
     pub(crate) fn start_both(&self) {
-        self.world.hosts().iter().for_each(|host| host.start_daemon().expect("daemon"));
-        self.world.wait_owner(SERVICE_ADDRESS, "node1", crate::PATIENCE).expect("the address");
+        for host in self.world.hosts() {
+            host.start_daemon().unwrap_or_else(|error| panic!("{error}\n{}", common::logs(&self.world)));
+        }
+        let comes = self.world.wait_owner(SERVICE_ADDRESS, "node1", crate::PATIENCE);
+        comes.unwrap_or_else(|error| panic!("{error}\n{}", common::logs(&self.world)));
     }
 
     /// Puts the plugin where a host looks; to be done after each boot.
