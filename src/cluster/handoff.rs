@@ -109,6 +109,7 @@ impl Cluster {
         self.history.visit(form);
         self.liveness.visit(form);
         self.claims.visit(form);
+        self.takeover.visit(self.now.monotonic_ms, form);
         self.original.visit(form);
         self.members.visit(form);
         self.lateness.visit(form);

@@ -36,8 +36,10 @@ use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
+use super::questions::{Answered, Questions};
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::service_manager::ServiceManager;
 use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
@@ -46,7 +48,7 @@ mod guarded;
 mod settings;
 mod successor;
 
-use settings::{apphb_client, cluster_settings, open_watchdog, parameters, wire_format};
+use settings::{apphb_client, cluster_settings, open_watchdog, parameters, plans, wire_format};
 use successor::Successor;
 
 pub use successor::End;
@@ -91,6 +93,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Who is told that the daemon serves and is well.
+    pub manager: ServiceManager,
     /// Where this run leaves word for its guard.
     pub post: Post,
 }
@@ -115,6 +119,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(&driver.fifo_path);
         }
+        driver.questions.withdraw_all();
         let end = driver.end(reason);
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(end)
@@ -173,6 +178,7 @@ pub(super) struct Driver {
     fifo: Fifo,
     fifo_path: PathBuf,
     children: Children,
+    questions: Questions,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
     host_cache: HostCache,
@@ -194,6 +200,7 @@ pub(super) struct Driver {
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    manager: ServiceManager,
     post: Post,
     program_identity: (u64, u64),
     foreground: bool,
@@ -234,7 +241,8 @@ impl Driver {
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
             fifo,
             fifo_path,
-            children: Children::new(environment),
+            children: Children::new(environment.clone()),
+            questions: Questions::new(environment, plans(ha_cf)),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
@@ -255,6 +263,7 @@ impl Driver {
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            manager: plan.manager,
             post: plan.post,
             program_identity: guarded::program_identity(),
             foreground: plan.foreground,
@@ -277,6 +286,7 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         self.last_words();
+        self.manager.ready();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -297,6 +307,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
+                answered = self.questions.next() => self.answered(answered),
                 found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => {
                     from_programs = true;
@@ -443,6 +454,11 @@ impl Driver {
         }
     }
 
+    fn answered(&mut self, Answered { question, answer, lines }: Answered) {
+        self.logger.log_all(lines);
+        self.feed(Input::Answer { question, answer });
+    }
+
     fn script(&mut self, event: FifoEvent) {
         match event {
             FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
@@ -468,6 +484,11 @@ impl Driver {
             // All is released and no beat leaves any more: the programs may take their time.
             self.logger.log_all(self.watchdog.close());
             self.apphb.close();
+        }
+        if reason == ExitReason::Stopped {
+            self.manager.stopping();
+        } else {
+            self.manager.alive();
         }
         self.respawn.stop(patience);
         self.respawn.is_stopped() && self.conflicts.is_stopped()
@@ -512,6 +533,8 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
+            Output::Ask { question, what } => self.questions.ask(question, &what),
+            Output::Withdraw(question) => self.questions.withdraw(question),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
@@ -522,6 +545,7 @@ impl Driver {
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
                 self.logger.log_all(self.watchdog.feed());
+                self.manager.alive();
                 self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }
             Output::Exit(reason) => self.exit = Some(reason),
