@@ -228,6 +228,7 @@ def replaced_deb(supplies):
     with Host("node1", lower) as one, Host("node2", lower) as two, Switch(one, two):
         for host in (one, two):
             configure(host)
+            host.put("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755)
             # A wrapper that the administrator changed, and a plugin that he uses.
             host.sh("echo '# changed here' >> /etc/ha.d/resource.d/Delay")
             host.put("/etc/ha.d/resource.d/mine", "#!/bin/sh\nexit 0\n", 0o755)
@@ -239,8 +240,10 @@ def replaced_deb(supplies):
         for host in (one, two):
             check(f"{host.name}: Debian's daemon runs", "heartbeat" in host.sh(f"readlink /proc/{host.daemon_pid()}/exe"))
             host.put("/root/ha.deb", supplies.deb)
-            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /root/ha.deb 2>&1")
-            print(said)
+            # The one as it is told, the other by hand.
+            by_apt = host is one
+            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /root/ha.deb 2>&1" if by_apt
+                           else "dpkg -i /root/ha.deb 2>&1")
             check("apt takes heartbeat and cluster-glue away and leaves resource-agents",
                   host.try_sh("dpkg -s heartbeat cluster-glue 2>&1 | grep -q 'ok installed'")[0] == 1
                   and "ok installed" in host.sh("dpkg -s resource-agents"))
@@ -250,8 +253,14 @@ def replaced_deb(supplies):
                   host.sh("tail -n 1 /etc/ha.d/resource.d/Delay; readlink /etc/ha.d/resource.d/IPaddr /etc/ha.d/harc")
                   == "# changed here\n/usr/sbin/ha\n/usr/sbin/ha\n" and host.has("/etc/ha.d/resource.d/mine"))
             check("resource-agents has its own programs", not host.try_sh("dpkg -V resource-agents")[1].strip())
-            check("fencing plugins that went with cluster-glue are back",
-                  host.try_sh("[ -x /usr/lib/stonith/plugins/external/ipmi ] && stonith -L | grep -q external/ipmi")[0] == 0)
+            back = "[ -x /usr/lib/stonith/plugins/external/ipmi ] && stonith -L | grep -q external/ipmi"
+            if by_apt:
+                host.put("/etc/ha.d/ha.cf", HA_CF + "stonith_host node1 external/nut nowhere\n")
+                said = host.sh("sh /var/lib/dpkg/info/ha.postinst configure 0.1.0-1 2>&1")
+                check("fencing plugins that apt took away are told of", "names external/nut, a script of" in said, said)
+                host.put("/etc/ha.d/ha.cf", HA_CF)
+            else:
+                check("fencing plugins that went with cluster-glue are back", host.try_sh(back)[0] == 0)
             wait_stable(host)
             (other,) = {one, two} - {host}
             wait_stable(other)
