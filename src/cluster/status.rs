@@ -59,6 +59,7 @@ impl Cluster {
         let parts = [
             self.shutdown.describe().to_owned(),
             self.handover.describe(),
+            self.takeover.describe(),
             self.jobs.describe(),
             if self.lateness.in_doubt() { "asking whether our resources were taken over" } else { "" }
                 .to_owned(),
@@ -115,8 +116,7 @@ impl Cluster {
             return alarms;
         };
         if let Some(extension) = &peer.extension {
-            let (theirs, ours) = (&extension.digest, &self.claims.digest);
-            if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+            if self.digests_differ(extension) {
                 alarms.push(format!("haresources differs from the file on node {}", peer.name));
             }
             if peer.is_live() && !extension.hears_us && self.liveness.communication_up {

@@ -23,6 +23,7 @@ use crate::wire::message::Message;
 use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
+use super::alarms::Alarms;
 use super::apphb_client::ApphbClient;
 use super::children::{ChildEvent, Children};
 use super::conflicts::ConflictWatch;
@@ -35,6 +36,7 @@ use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
+use super::questions::{Answered, Questions};
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::service_manager::ServiceManager;
@@ -46,7 +48,7 @@ mod guarded;
 mod settings;
 mod successor;
 
-use settings::{apphb_client, cluster_settings, open_watchdog, parameters, wire_format};
+use settings::{apphb_client, cluster_settings, open_watchdog, parameters, plans, wire_format};
 use successor::Successor;
 
 pub use successor::End;
@@ -107,6 +109,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         let mut driver = Driver::new(plan, logger)?;
         driver.former_life();
         let reason = driver.serve().await;
+        driver.alarms.finish().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
@@ -116,6 +119,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(&driver.fifo_path);
         }
+        driver.questions.withdraw_all();
         let end = driver.end(reason);
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(end)
@@ -174,6 +178,7 @@ pub(super) struct Driver {
     fifo: Fifo,
     fifo_path: PathBuf,
     children: Children,
+    questions: Questions,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
     host_cache: HostCache,
@@ -183,6 +188,7 @@ pub(super) struct Driver {
     pub(super) bad_packets: BadPackets,
     copies: Copies,
     conflicts: ConflictWatch,
+    alarms: Alarms,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -227,6 +233,7 @@ impl Driver {
         for line in plan.state.iter().flat_map(|state| &state.groups) {
             groups.report(line);
         }
+        let alarms = Alarms::new(&ha_cf.alarms, &plan.local, &environment, &logger);
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
@@ -234,7 +241,8 @@ impl Driver {
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
             fifo,
             fifo_path,
-            children: Children::new(environment),
+            children: Children::new(environment.clone()),
+            questions: Questions::new(environment, plans(ha_cf)),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
@@ -243,7 +251,8 @@ impl Driver {
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
-            conflicts: ConflictWatch::start(resources, &logger),
+            conflicts: ConflictWatch::start(resources, &logger, alarms.bell()),
+            alarms,
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
@@ -298,6 +307,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
+                answered = self.questions.next() => self.answered(answered),
                 found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => {
                     from_programs = true;
@@ -308,6 +318,7 @@ impl Driver {
                     from_programs = true;
                     self.script(event);
                 }
+                alarm = self.alarms.next() => self.alarms.raise(&alarm),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -443,6 +454,11 @@ impl Driver {
         }
     }
 
+    fn answered(&mut self, Answered { question, answer, lines }: Answered) {
+        self.logger.log_all(lines);
+        self.feed(Input::Answer { question, answer });
+    }
+
     fn script(&mut self, event: FifoEvent) {
         match event {
             FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
@@ -517,10 +533,13 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
+            Output::Ask { question, what } => self.questions.ask(question, &what),
+            Output::Withdraw(question) => self.questions.withdraw(question),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
+            Output::Alarm(alarm) => self.alarms.raise(&alarm),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {

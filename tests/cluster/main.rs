@@ -12,6 +12,7 @@ mod checker;
 mod group_state;
 mod host;
 mod network;
+mod outside;
 mod print;
 mod scenario;
 mod settle;
@@ -19,6 +20,7 @@ mod swarm;
 mod world;
 
 // promises, one file per behaviour
+mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;
