@@ -140,6 +140,16 @@ ha_before() {
 ha_stop_original() {
 	ha_say "stopping the Heartbeat that runs here; its resources go to the other node"
 	ha_old=$(ha_pid)
+	# Debian's package takes the daemon's own pipe away with its files; those who have it open still
+	# show where it is, and without it the last message of a release gets nowhere.
+	if [ ! -e $ha_state/fifo ]; then
+		for ha_path in /proc/[0-9]*/fd/*; do
+			if [ "$(readlink "$ha_path")" = "$ha_state/fifo (deleted)" ]; then
+				ln -s "$ha_path" $ha_state/fifo
+				break
+			fi
+		done
+	fi
 	kill -TERM "$ha_old" || return 0
 	ha_waited=0
 	while [ -d "/proc/$ha_old" ]; do
@@ -150,6 +160,7 @@ ha_stop_original() {
 		sleep 1
 		ha_waited=$((ha_waited + 1))
 	done
+	[ ! -L $ha_state/fifo ] || rm -f $ha_state/fifo
 }
 
 ha_was_running() {
