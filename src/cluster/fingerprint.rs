@@ -191,12 +191,14 @@ impl Cluster {
             liveness,
             members,
             claims,
+            takeover,
             original,
             lateness,
             handover,
             shutdown,
             jobs,
             legacy,
+            alarms: _,
             log_counts: _,
             dropped_packets: _,
             repeated_packets: _,
@@ -219,6 +221,7 @@ impl Cluster {
         history.fingerprint(settings.max_rexmit_delay_ms, into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
+        takeover.fingerprint(into);
         members.fingerprint(into);
         original.fingerprint(settings.dead_time_ms, into);
         lateness.fingerprint(into);

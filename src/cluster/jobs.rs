@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::types::{LogLevel, ResourceSet};
 
+use super::alarm::AlarmKind;
 use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
 use super::fingerprint::Fingerprint;
 use super::handoff::Form;
@@ -63,6 +64,12 @@ impl Jobs {
 
     fn all(&self) -> impl Iterator<Item = &(Job, Purpose)> {
         self.running.values().chain(&self.queue)
+    }
+
+    /// The sets of the jobs of that purpose that run or wait; `None` when there is none.
+    pub fn set_of_purpose(&self, purpose: Purpose) -> Option<ResourceSet> {
+        let sets = self.all().filter(|(_, why)| *why == purpose).map(|(job, _)| job.set());
+        sets.reduce(ResourceSet::union)
     }
 
     /// What runs or waits, in words for the status.
@@ -134,9 +141,11 @@ impl Cluster {
     }
 
     /// Nothing is started while a live peer claims it: who lets go first is decided, and has to be
-    /// done, before the other side begins (seed 1307 of the simulator).
+    /// done, before the other side begins (seed 1307 of the simulator). What a dead one claimed is
+    /// started with the takeover.
     fn waits_for_peer(&self, job: Job) -> bool {
-        let claimed = self.claims.peer_known && self.peer_is_live() && !self.claims.peer_left;
+        let counts = self.peer_is_live() || self.takeover.is_pending();
+        let claimed = self.claims.peer_known && counts && !self.claims.peer_left;
         matches!(job, Job::Acquire(_)) && claimed && self.claims.peer_hold_here().intersects(job.set())
     }
 
@@ -210,6 +219,8 @@ impl Cluster {
         }
         self.log(LogLevel::Critical, "Resource STOP failure. Reboot required!");
         self.log(LogLevel::Critical, "Killing heartbeat ungracefully!");
+        let text = format!("{set} resources did not stop on this node: it goes down without a word");
+        self.alarm(AlarmKind::StopFailed, set.as_str(), &text);
         self.outputs.push_back(Output::Exit(ExitReason::StopFailed));
         self.ended = true;
     }

@@ -9,6 +9,7 @@
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `ping` | whether ping nodes answer |
 //! | `claims` | who holds which set, first acquisition, takeover |
+//! | `takeover` | what stands between a peer's death and the taking: fencing, delay, confirmation |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
 //! | `original` | what only a 3.0.6 peer needs |
 //! | `lateness` | what a node does that was paused |
@@ -18,9 +19,11 @@
 //! | `handoff` | everything as text, for another program file to go on with |
 //! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
+//! | `alarm` | what is worth waking somebody for |
 //! | `status` | the picture for clients |
 //! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
 
+pub mod alarm;
 pub mod event;
 pub mod fingerprint;
 pub mod settings;
@@ -43,6 +46,7 @@ mod receive;
 mod sequence;
 mod shutdown;
 mod status;
+mod takeover;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -51,6 +55,7 @@ use std::sync::Arc;
 use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::{Message, Value};
 
+use alarm::Alarms;
 use claims::Claims;
 use event::{Answer, Input, Now, Output, RequestId};
 use handover::Handover;
@@ -65,6 +70,7 @@ use ping::PingNode;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
+use takeover::Takeover;
 
 pub use text::ParseError;
 
@@ -97,12 +103,14 @@ pub struct Cluster {
     liveness: Liveness,
     members: Members,
     claims: Claims,
+    takeover: Takeover,
     original: Original,
     lateness: Lateness,
     handover: Handover,
     shutdown: Shutdown,
     jobs: Jobs,
     legacy: Legacy,
+    alarms: Alarms,
     log_counts: BTreeMap<&'static str, (u64, u32)>,
     /// Verified packets that were not believed.
     dropped_packets: u64,
@@ -147,12 +155,14 @@ impl Cluster {
             liveness: Liveness::default(),
             members: Members::default(),
             claims,
+            takeover: Takeover::default(),
             original: Original::default(),
             lateness: Lateness::default(),
             handover: Handover::default(),
             shutdown: Shutdown::default(),
             jobs: Jobs::default(),
             legacy: Legacy::default(),
+            alarms: Alarms::default(),
             log_counts: BTreeMap::new(),
             dropped_packets: 0,
             repeated_packets: 0,
@@ -185,9 +195,13 @@ impl Cluster {
             }
             Input::JobDone { job, outcome } => self.job_done(job, outcome),
             Input::Command { request, command } => self.command(request, command),
+            Input::Answer { question, answer } => self.answered(question, answer),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
-            Input::PeerWasAway => self.claims.needs_failback = true,
+            Input::PeerWasAway => {
+                self.claims.needs_failback = true;
+                self.takeover_was_before();
+            }
             Input::FormerBeat(at_ms) => self.note_former_beat(at_ms),
         }
         self.settle();
@@ -235,6 +249,7 @@ impl Cluster {
         [
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
+            self.takeover.next_timeout_ms(),
             self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
@@ -252,6 +267,8 @@ impl Cluster {
             return;
         }
         if self.settings.manage_resources && self.liveness.communication_up {
+            self.advance_takeover();
+            self.check_devices();
             self.decide_first_acquisition();
             self.ask_returned_peer();
             self.follow_late_consent();
@@ -264,6 +281,7 @@ impl Cluster {
         }
         self.advance_shutdown();
         self.start_jobs();
+        self.watch_alarms();
         self.keep_hosts();
         if self.liveness.communication_up {
             self.publish();

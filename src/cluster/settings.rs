@@ -1,6 +1,6 @@
 //! What a cluster value is made from, and the mutations of its safety rules for the simulator.
 
-use crate::config::settings::AutoFailback;
+use crate::config::settings::{AutoFailback, TakeoverMode};
 use crate::types::{Generation, HostRecord, LinkName, NodeName, ResourceSet, Uuid};
 
 /// Everything the decisions depend on besides time and inputs. Times are milliseconds.
@@ -44,10 +44,35 @@ pub struct ClusterSettings {
     pub resume: Option<ResourceSet>,
     /// Who may become a member, and what is known of members from earlier.
     pub membership: Membership,
+    /// What stands between the peer's death and the taking of what it had.
+    pub takeover: TakeoverSettings,
     /// Seed for the spread of retransmission requests and acknowledgements.
     pub random_seed: u64,
     /// Safety rules taken out on purpose. Only the simulator sets any.
     pub faults: Faults,
+}
+
+/// The gates of a takeover (`cluster::takeover`); each is off by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakeoverSettings {
+    /// At once, after a delay, or when a person confirms.
+    pub mode: TakeoverMode,
+    /// The peer is reset first.
+    pub fencing: FencingSettings,
+}
+
+/// How the peer is reset before it is taken over (`stonith`, `stonith_host`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FencingSettings {
+    /// The devices this node can use, by their names in log lines, in the order in which they are
+    /// tried; none: the original's rule, nothing is reset.
+    pub devices: Vec<String>,
+    /// The node with the later name waits so long before the first reset, milliseconds.
+    pub delay_ms: u64,
+    /// Both nodes wait up to so long besides, milliseconds.
+    pub delay_random_ms: u64,
+    /// A node never heard is waited for and not fenced.
+    pub waits_for_unheard: bool,
 }
 
 /// How the list of nodes may change while this node runs (messaging spec 3.7).
@@ -88,6 +113,8 @@ pub struct Faults {
     pub ignore_one_way: bool,
     /// After a healed partition both keep everything.
     pub keep_both_after_partition: bool,
+    /// Design §5 rule 3: take over although the reset failed.
+    pub take_unfenced: bool,
     /// Believe a `resource` report older than one already believed.
     pub accept_old_sequence: bool,
 }

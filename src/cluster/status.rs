@@ -30,6 +30,7 @@ impl Cluster {
             communication_up: self.liveness.communication_up,
             nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
+            guards: self.guards(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()
@@ -59,6 +60,7 @@ impl Cluster {
         let parts = [
             self.shutdown.describe().to_owned(),
             self.handover.describe(),
+            self.takeover.describe(),
             self.jobs.describe(),
             if self.lateness.in_doubt() { "asking whether our resources were taken over" } else { "" }
                 .to_owned(),
@@ -102,7 +104,7 @@ impl Cluster {
     }
 
     fn alarms(&self) -> Vec<String> {
-        let mut alarms = Vec::new();
+        let mut alarms = self.takeover_alarms();
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
         let peer_live = self.peer_is_live() && self.claims.peer_known;
         if peer_live && !overlap.is_empty() {
@@ -115,8 +117,7 @@ impl Cluster {
             return alarms;
         };
         if let Some(extension) = &peer.extension {
-            let (theirs, ours) = (&extension.digest, &self.claims.digest);
-            if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+            if self.digests_differ(extension) {
                 alarms.push(format!("haresources differs from the file on node {}", peer.name));
             }
             if peer.is_live() && !extension.hears_us && self.liveness.communication_up {

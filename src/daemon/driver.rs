@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::signal::unix::SignalKind;
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::handoff::HandoffError;
@@ -23,6 +23,7 @@ use crate::wire::message::Message;
 use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
+use super::alarms::Alarms;
 use super::apphb_client::ApphbClient;
 use super::children::{ChildEvent, Children};
 use super::conflicts::ConflictWatch;
@@ -35,17 +36,21 @@ use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
+use super::questions::{Answered, Questions};
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::service_manager::ServiceManager;
 use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
 
 mod guarded;
 mod settings;
+mod signals;
 mod successor;
 
-use settings::{apphb_client, cluster_settings, open_watchdog, parameters, wire_format};
+use settings::{apphb_client, cluster_settings, open_watchdog, parameters, plans, wire_format};
+use signals::Signals;
 use successor::Successor;
 
 pub use successor::End;
@@ -90,6 +95,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Who is told that the daemon serves and is well.
+    pub manager: ServiceManager,
     /// Where this run leaves word for its guard.
     pub post: Post,
 }
@@ -104,6 +111,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         let mut driver = Driver::new(plan, logger)?;
         driver.former_life();
         let reason = driver.serve().await;
+        driver.alarms.finish().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
@@ -113,6 +121,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(&driver.fifo_path);
         }
+        driver.questions.withdraw_all();
         let end = driver.end(reason);
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(end)
@@ -134,36 +143,6 @@ fn make_cluster(plan: &Plan) -> Result<Cluster, HandoffError> {
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    louder: Signal,
-    quieter: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            louder: signal(SignalKind::user_defined1())?,
-            quieter: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.hang_up.recv() => SignalKind::hangup(),
-            _ = self.louder.recv() => SignalKind::user_defined1(),
-            _ = self.quieter.recv() => SignalKind::user_defined2(),
-        }
-    }
-}
-
 pub(super) struct Driver {
     pub(super) cluster: Cluster,
     media: MediaSet,
@@ -171,6 +150,7 @@ pub(super) struct Driver {
     fifo: Fifo,
     fifo_path: PathBuf,
     children: Children,
+    questions: Questions,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
     host_cache: HostCache,
@@ -180,6 +160,7 @@ pub(super) struct Driver {
     pub(super) bad_packets: BadPackets,
     copies: Copies,
     conflicts: ConflictWatch,
+    alarms: Alarms,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -191,6 +172,7 @@ pub(super) struct Driver {
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    manager: ServiceManager,
     post: Post,
     program_identity: (u64, u64),
     foreground: bool,
@@ -223,6 +205,7 @@ impl Driver {
         for line in plan.state.iter().flat_map(|state| &state.groups) {
             groups.report(line);
         }
+        let alarms = Alarms::new(&ha_cf.alarms, &plan.local, &environment, &logger);
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
@@ -230,7 +213,8 @@ impl Driver {
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
             fifo,
             fifo_path,
-            children: Children::new(environment),
+            children: Children::new(environment.clone()),
+            questions: Questions::new(environment, plans(ha_cf)),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
@@ -239,7 +223,8 @@ impl Driver {
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
-            conflicts: ConflictWatch::start(resources, &logger),
+            conflicts: ConflictWatch::start(resources, &logger, alarms.bell()),
+            alarms,
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
@@ -250,6 +235,7 @@ impl Driver {
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            manager: plan.manager,
             post: plan.post,
             program_identity: guarded::program_identity(),
             foreground: plan.foreground,
@@ -272,6 +258,7 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         self.last_words();
+        self.manager.ready();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -292,6 +279,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
+                answered = self.questions.next() => self.answered(answered),
                 found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => {
                     from_programs = true;
@@ -302,6 +290,7 @@ impl Driver {
                     from_programs = true;
                     self.script(event);
                 }
+                alarm = self.alarms.next() => self.alarms.raise(&alarm),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -437,6 +426,11 @@ impl Driver {
         }
     }
 
+    fn answered(&mut self, Answered { question, answer, lines }: Answered) {
+        self.logger.log_all(lines);
+        self.feed(Input::Answer { question, answer });
+    }
+
     fn script(&mut self, event: FifoEvent) {
         match event {
             FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
@@ -462,6 +456,11 @@ impl Driver {
             // All is released and no beat leaves any more: the programs may take their time.
             self.logger.log_all(self.watchdog.close());
             self.apphb.close();
+        }
+        if reason == ExitReason::Stopped {
+            self.manager.stopping();
+        } else {
+            self.manager.alive();
         }
         self.respawn.stop(patience);
         self.respawn.is_stopped() && self.conflicts.is_stopped()
@@ -506,15 +505,19 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
+            Output::Ask { question, what } => self.questions.ask(question, &what),
+            Output::Withdraw(question) => self.questions.withdraw(question),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
+            Output::Alarm(alarm) => self.alarms.raise(&alarm),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
                 self.logger.log_all(self.watchdog.feed());
+                self.manager.alive();
                 self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }
             Output::Exit(reason) => self.exit = Some(reason),

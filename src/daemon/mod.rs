@@ -1,6 +1,7 @@
 //! The daemon: start order, the loop that turns outputs into effects.
 
 pub mod alarm;
+pub mod alarms;
 mod apphb_client;
 pub mod apphbd;
 pub mod children;
@@ -22,9 +23,11 @@ pub mod packets;
 pub mod pings;
 pub mod process;
 pub mod propagate;
+pub mod questions;
 pub mod reload;
 pub mod respawn;
 pub mod script_files;
+pub mod service_manager;
 pub mod start;
 pub mod test_options;
 pub mod upgrade;

@@ -1,8 +1,9 @@
 //! A host of the simulated world: power, daemon, pauses, clocks of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use ha_core::cluster::event::{Answer, ExitReason, Input, Now, RequestId};
+use ha_core::cluster::alarm::Alarm;
+use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
 use crate::agents::{Kernel, RunningJob};
@@ -39,10 +40,16 @@ pub struct Host {
     pub jobs: Vec<RunningJob>,
     /// Answers it gave, in order.
     pub replies: Vec<(RequestId, Answer)>,
+    /// Alarms of all its lives.
+    pub alarms: Vec<Alarm>,
     /// Log lines of all its lives, without level.
     pub log: Vec<String>,
     pub(crate) generation: u64,
     pub(crate) life: u64,
+    /// How often a power switch reset it.
+    pub resets: u32,
+    /// Questions of its daemon that are wanted.
+    pub(crate) asked: BTreeSet<QuestionId>,
     pub(crate) inbox: VecDeque<Delivery>,
     pub(crate) clock_offset_ms: u64,
     pub(crate) wall_offset_s: i64,
@@ -84,9 +91,12 @@ impl Host {
             kernel,
             jobs: Vec::new(),
             replies: Vec::new(),
+            alarms: Vec::new(),
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,
+            resets: 0,
+            asked: BTreeSet::new(),
             inbox: VecDeque::new(),
             clock_offset_ms: random.between(10_000, 10_000_000),
             wall_offset_s: 0,
@@ -178,6 +188,7 @@ impl World {
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume,
             membership: Default::default(),
+            takeover: config.outside.settings(),
             random_seed,
             faults: config.faults,
         }
@@ -215,6 +226,7 @@ impl World {
     fn end_daemon(&mut self, host: usize) {
         let this = &mut self.hosts[host];
         this.daemon = None;
+        this.asked.clear();
         this.life += 1;
         this.tick_at_ms = None;
         this.tick_epoch += 1;

@@ -12,6 +12,7 @@ mod checker;
 mod group_state;
 mod host;
 mod network;
+mod outside;
 mod print;
 mod scenario;
 mod settle;
@@ -19,9 +20,11 @@ mod swarm;
 mod world;
 
 // promises, one file per behaviour
+mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;
+mod fencing;
 mod former_life;
 mod handover;
 mod mutations;

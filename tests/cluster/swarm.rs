@@ -8,6 +8,7 @@ use ha_core::types::ResourceSet;
 use crate::agents::ALWAYS;
 use crate::core::Faults;
 use crate::network::{NetworkFaults, Random};
+use crate::outside::Outside;
 use crate::settle;
 use crate::world::{Action, Config, World};
 
@@ -26,8 +27,19 @@ pub struct Failure {
 
 /// Runs one seed to the end.
 pub fn run(seed: u64, faults: Faults, record: bool) -> Result<World, Box<Failure>> {
+    run_with(seed, faults, record, |_, _| {})
+}
+
+/// The same with a configuration to which more was drawn.
+pub fn run_with(
+    seed: u64,
+    faults: Faults,
+    record: bool,
+    change: impl FnOnce(&mut Random, &mut Config),
+) -> Result<World, Box<Failure>> {
     let mut random = Random::new(seed);
-    let config = draw_config(&mut random, seed, faults, record);
+    let mut config = draw_config(&mut random, seed, faults, record);
+    change(&mut random, &mut config);
     let mut world = World::new(config);
     let end_ms = plan(&mut world, &mut random);
     let repair_starts = random.chance(500);
@@ -130,6 +142,7 @@ fn draw_config(random: &mut Random, seed: u64, faults: Faults, record: bool) -> 
         echo: random.chance(300),
         tick_late_max_ms: random.pick(&[0, 1, keepalive_ms / 5]),
         job_max_ms: random.pick(&[5, 40, 400, dead_time_ms * 2]),
+        outside: Outside::default(),
         record,
     }
 }
