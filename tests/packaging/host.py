@@ -255,7 +255,7 @@ class Bare(Host):
 
     def ha(self, *words):
         """Exit code and output of our binary, which sees nothing but its root."""
-        done = subprocess.run(self.enter("env", "-i", "chroot", self.place, "/ha", *words), text=True, check=False,
+        done = subprocess.run(self.enter("env", "-i", as_found("chroot"), self.place, "/ha", *words), text=True, check=False,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
         return done.returncode, done.stdout
 
