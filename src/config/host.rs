@@ -60,6 +60,11 @@ pub fn announce_applets(names: Vec<&'static str>) {
     let _ = APPLETS.set(names);
 }
 
+/// Their names; none in a program that did not say.
+pub fn applet_names() -> &'static [&'static str] {
+    APPLETS.get().map(Vec::as_slice).unwrap_or_default()
+}
+
 impl HostFacts {
     /// Looks at the machine this runs on. What cannot be found out is left empty.
     pub fn gather() -> Self {
@@ -75,7 +80,7 @@ impl HostFacts {
             user,
             group,
             is_executable,
-            applets: APPLETS.get().cloned().unwrap_or_default(),
+            applets: applet_names().to_vec(),
         }
     }
 
