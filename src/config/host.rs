@@ -60,6 +60,11 @@ pub fn announce_applets(names: Vec<&'static str>) {
     let _ = APPLETS.set(names);
 }
 
+/// What [`announce_applets`] said; empty before that.
+pub fn applets() -> Vec<&'static str> {
+    APPLETS.get().cloned().unwrap_or_default()
+}
+
 impl HostFacts {
     /// Looks at the machine this runs on. What cannot be found out is left empty.
     pub fn gather() -> Self {
@@ -75,7 +80,7 @@ impl HostFacts {
             user,
             group,
             is_executable,
-            applets: APPLETS.get().cloned().unwrap_or_default(),
+            applets: applets(),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod fifo;
 pub mod fork;
 pub mod getopt;
 pub mod interface;
+pub mod label;
 pub mod namespace;
 pub mod packet;
 pub mod print;
