@@ -16,6 +16,7 @@ mod ha_logger;
 mod harc;
 mod heartbeat;
 mod init;
+mod install;
 mod ipfail;
 mod keygen;
 mod mach_down;
@@ -55,6 +56,8 @@ const PROGRAMS: &[Applet] = &[
     harc::APPLET,
     heartbeat::APPLET,
     init::APPLET,
+    install::APPLET,
+    install::REMOVAL,
     ipfail::APPLET,
     keygen::APPLET,
     mach_down::APPLET,
