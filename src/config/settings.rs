@@ -297,6 +297,8 @@ pub struct HaCf {
     pub watchdog: Option<std::path::PathBuf>,
     /// `use_apphbd`: this daemon is watched by `apphbd`.
     pub use_apphbd: bool,
+    /// What guards against two owners.
+    pub guards: super::guards::Guards,
 }
 
 impl HaCf {
