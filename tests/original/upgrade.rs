@@ -22,8 +22,30 @@ const OURS: [&str; 2] = ["/ha", "heartbeat"];
 const ORIGINAL_STANDBY: [&str; 1] = ["/usr/share/heartbeat/hb_standby"];
 const OUR_STANDBY: [&str; 2] = ["/ha", "hb_standby"];
 
+const TO_OUR_AGENT: [&str; 3] =
+    ["sh", "-c", "cd /etc/ha.d/resource.d && mv IPaddr2 ../IPaddr2.script && ln -s /ha IPaddr2"];
+const TO_THEIR_AGENT: [&str; 3] = ["sh", "-c", "cd /etc/ha.d/resource.d && mv -f ../IPaddr2.script IPaddr2"];
+
+/// What becomes of the original's agents in resource.d on the host whose daemon is exchanged.
+#[derive(Clone, Copy, PartialEq)]
+enum Agents {
+    /// The file alone was copied: scripts stay, and win.
+    Kept,
+    /// Links to `ha` take their place, as with the package, and give way again on the way back.
+    Exchanged,
+}
+
 #[test]
 fn one_node_at_a_time_and_back() {
+    there_and_back(Agents::Kept);
+}
+
+#[test]
+fn one_node_at_a_time_and_back_with_the_agents_exchanged() {
+    there_and_back(Agents::Exchanged);
+}
+
+fn there_and_back(agents: Agents) {
     let group = crate::common::pairs::group(0);
     let Some(pair) = pair_of([HostKind::Original; 2], TIMES, &["auto_failback off"], &[group]) else {
         return;
@@ -33,7 +55,7 @@ fn one_node_at_a_time_and_back() {
         pair.run(node, &ORIGINAL);
     }
     let probe = pair.world.probe(ADDRESS, PACE).expect("client");
-    let story = Story { pair: &pair, probe: &probe };
+    let story = Story { pair: &pair, probe: &probe, agents };
     story.at(0, "two originals");
     println!("originals are up after {} s", began.elapsed().as_secs());
 
@@ -54,6 +76,7 @@ fn one_node_at_a_time_and_back() {
 struct Story<'a> {
     pair: &'a Pair,
     probe: &'a Probe<'a>,
+    agents: Agents,
 }
 
 impl Story<'_> {
@@ -63,6 +86,9 @@ impl Story<'_> {
         let what = format!("{} goes from {} to {}", NODES[node], old[old.len() - 1], new[0]);
         self.step(&what, owner, || {
             self.pair.run(node, &[old, &["-k"]].concat());
+            if self.agents == Agents::Exchanged {
+                self.pair.run(node, if new == OURS { &TO_OUR_AGENT } else { &TO_THEIR_AGENT });
+            }
             self.pair.run(node, new);
         });
     }
