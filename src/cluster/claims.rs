@@ -150,6 +150,11 @@ impl Claims {
         self.local_timeout_ms.into_iter().chain(restart).chain(self.retry_ms).min()
     }
 
+    /// Nothing is decided by the end of the wait for the peer's first report.
+    pub fn stop_waiting_for_report(&mut self) {
+        self.local_timeout_ms = None;
+    }
+
     /// What the peer claims, from our viewpoint.
     pub fn peer_hold_here(&self) -> ResourceSet {
         self.peer_hold.mirrored()
@@ -504,9 +509,8 @@ impl Cluster {
         if !self.liveness.communication_up || !self.settings.manage_resources {
             return;
         }
-        if self.settings.auto_failback == AutoFailback::Legacy {
-            self.legacy_peer_died();
-            return;
+        if self.is_legacy() {
+            return self.take_over(ever_heard);
         }
         if !self.claims.peer_left {
             self.claims.held_at_loss = Some(self.claims.hold);
@@ -514,31 +518,6 @@ impl Cluster {
         self.claims.returned_ms = None;
         self.original_forget();
         self.take_over(ever_heard);
-    }
-
-    fn take_over(&mut self, ever_heard: bool) {
-        let Some(name) = self.peer_name() else {
-            return;
-        };
-        if self.shutdown.is_under_way() {
-            self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
-            return;
-        }
-        let gave_up = ever_heard && self.claims.peer_known && self.claims.peer_hold.is_empty();
-        let result = if gave_up {
-            self.log(LogLevel::Info, &format!("Dead node {name} gave up resources."));
-            "unneeded"
-        } else {
-            self.log(LogLevel::Warning, "No STONITH device configured.");
-            self.log(LogLevel::Warning, "Shared disks are not protected.");
-            "n_stnth"
-        };
-        self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
-        if gave_up && self.claims.hold == ResourceSet::ALL && self.releasing().is_empty() {
-            self.claims.peer_stable = true;
-            return;
-        }
-        self.acquire_from_peer();
     }
 
     /// Claims everything and starts what is missing; also after `shutdone`.
@@ -564,6 +543,7 @@ impl Cluster {
 
     /// A new generation of the peer: whatever it said before is void.
     pub(super) fn peer_restarted(&mut self) {
+        self.takeover_peer_is_back();
         self.cancel_handover();
         // A daemon that is just started anew (reload) gets nothing by that.
         let was_away = self.claims.peer_left || self.peer().is_some_and(super::node::Node::is_dead);
@@ -583,6 +563,7 @@ impl Cluster {
 
     /// The peer is back without a new generation: both say what they held when contact was lost.
     pub(super) fn peer_returned(&mut self) {
+        self.takeover_peer_is_back();
         self.claims.peer_known = false;
         self.claims.peer_left = false;
         self.claims.contact_ms = Some(self.now.monotonic_ms);

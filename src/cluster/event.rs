@@ -4,6 +4,7 @@
 //!  media ── packets ──▶ daemon ── Input::Packet ──▶            ── Output::Send ──▶ media
 //!  clients ─ requests ─▶ daemon ── Input::Command ─▶  Cluster  ── Output::Reply ──▶ clients
 //!  children ─ exits ──▶ daemon ── Input::JobDone ──▶ (decides) ── Output::RunJob ─▶ children
+//!  children ─ exits ──▶ daemon ── Input::Answer ───▶           ── Output::Ask ────▶ children
 //!  clock ─────────────▶ daemon ── Input::Tick ─────▶           ── Output::Log ────▶ log
 //! ```
 //!
@@ -35,6 +36,36 @@ pub struct JobId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
+/// Names one question to the world outside; unique per daemon life, from 1, also across an upgrade in
+/// place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuestionId(pub u64);
+
+/// What a gate of the takeover has to know or to have done outside ([`Output::Ask`]). The daemon runs a
+/// child for it, with bounded time, and never waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// Reset the node with a device (resources spec 3.2). [`Finding::Yes`]: it is reset;
+    /// [`Finding::No`]: the device does not control it; [`Finding::Failed`]: nobody knows.
+    Fence {
+        /// The victim.
+        node: NodeName,
+        /// Place in [`super::settings::FencingSettings::devices`].
+        device: usize,
+    },
+}
+
+/// Answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// It is so; it is done.
+    Yes,
+    /// It is not so, it was refused, and why.
+    No(String),
+    /// Nobody knows: it failed, took too long, was ended; and how.
+    Failed(String),
+}
+
 /// What a person or program asks of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -46,6 +77,8 @@ pub enum Command {
     Shutdown,
     /// SIGHUP with a changed ha.cf: end without releasing and start again (resources spec 7.6).
     QuickRestart,
+    /// `ha takeover --confirm`: a person knows that the other node is down, and the takeover goes on.
+    ConfirmTakeover,
 }
 
 /// Something that happened.
@@ -92,6 +125,13 @@ pub enum Input {
         request: RequestId,
         /// What is asked.
         command: Command,
+    },
+    /// A question is answered.
+    Answer {
+        /// Which.
+        question: QuestionId,
+        /// How.
+        answer: Finding,
     },
     /// A message handed in by a local client or script, to be sent with control fields added.
     LocalMessage(Message),
@@ -177,6 +217,15 @@ pub enum Output {
         /// The node whose death or request caused it, for the scripts and their log lines.
         cause: Option<NodeName>,
     },
+    /// Find something out, or do something, outside; [`Input::Answer`] comes when that is over.
+    Ask {
+        /// Comes back with the answer.
+        question: QuestionId,
+        /// What is asked.
+        what: Question,
+    },
+    /// The answer is not wanted any more: what runs for it is ended, no answer comes.
+    Withdraw(QuestionId),
     /// Run the administrator's `rc.d` script of that name, if there is one (resources spec 5.1).
     Hook {
         /// Script name: `status`, `ifstat`, ...
@@ -249,6 +298,9 @@ impl fmt::Display for Input {
             Self::Command { request, command } => {
                 write!(f, "command {} {}", request.0, text::command(*command))
             }
+            Self::Answer { question, answer } => {
+                write!(f, "answer {} {}", question.0, text::finding(answer))
+            }
             Self::LocalMessage(message) => write!(f, "local-message{}", text::fields(message)),
             Self::PeerWasAway => write!(f, "peer-was-away"),
             Self::FormerBeat(at_ms) => write!(f, "former-beat {at_ms}"),
@@ -276,6 +328,8 @@ impl fmt::Display for Output {
                 let cause = cause.as_ref().map_or("-", |node| node.as_str());
                 write!(f, "run-job {} {} {cause}", job.0, text::job(*work))
             }
+            Self::Ask { question, what } => write!(f, "ask {} {}", question.0, text::question(what)),
+            Self::Withdraw(question) => write!(f, "withdraw {}", question.0),
             Self::Hook { kind, message } => write!(f, "hook {}{}", text::escape(kind), text::fields(message)),
             Self::Deliver { message, unchanged } => {
                 write!(f, "deliver {}{}", u8::from(*unchanged), text::fields(message))

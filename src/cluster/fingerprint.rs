@@ -191,6 +191,7 @@ impl Cluster {
             liveness,
             members,
             claims,
+            takeover,
             original,
             lateness,
             handover,
@@ -219,6 +220,7 @@ impl Cluster {
         history.fingerprint(settings.max_rexmit_delay_ms, into);
         liveness.fingerprint(self, into);
         claims.fingerprint(settings.keepalive_ms, into);
+        takeover.fingerprint(into);
         members.fingerprint(into);
         original.fingerprint(settings.dead_time_ms, into);
         lateness.fingerprint(into);

@@ -19,7 +19,7 @@ use super::settings::ClusterSettings;
 use super::{text, Cluster};
 
 /// First line of the text. To be changed whenever a field is added, removed or means something else.
-const VERSION: &str = "cluster-state 3";
+const VERSION: &str = "cluster-state 4";
 /// Longest text that is read, in bytes.
 pub const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -109,6 +109,7 @@ impl Cluster {
         self.history.visit(form);
         self.liveness.visit(form);
         self.claims.visit(form);
+        self.takeover.visit(self.now.monotonic_ms, form);
         self.original.visit(form);
         self.members.visit(form);
         self.lateness.visit(form);

@@ -159,6 +159,7 @@ impl Cluster {
                 self.shutdown.quick_restart_wanted = true;
                 Ok(())
             }
+            Command::ConfirmTakeover => self.confirm_takeover(),
         };
         let answer = match result {
             Ok(()) => Answer::Accepted,

@@ -134,9 +134,11 @@ impl Cluster {
     }
 
     /// Nothing is started while a live peer claims it: who lets go first is decided, and has to be
-    /// done, before the other side begins (seed 1307 of the simulator).
+    /// done, before the other side begins (seed 1307 of the simulator). What a dead one claimed is
+    /// started with the takeover.
     fn waits_for_peer(&self, job: Job) -> bool {
-        let claimed = self.claims.peer_known && self.peer_is_live() && !self.claims.peer_left;
+        let counts = self.peer_is_live() || self.takeover.is_pending();
+        let claimed = self.claims.peer_known && counts && !self.claims.peer_left;
         matches!(job, Job::Acquire(_)) && claimed && self.claims.peer_hold_here().intersects(job.set())
     }
 

@@ -57,11 +57,12 @@ impl Cluster {
 
     pub(super) fn legacy_begin(&mut self) {
         self.claims.phase = super::claims::Phase::Stable;
-        let peer_dead = self.peer().is_none_or(super::node::Node::is_dead);
         self.legacy.wanted = self.settings.local_keys.iter().cloned().collect();
-        if peer_dead || self.legacy.wanted.is_empty() {
+        if self.peer().is_some_and(super::node::Node::is_dead) {
+            self.take_over(false);
+        } else if self.peer.is_none() || self.legacy.wanted.is_empty() {
             self.own_groups_granted(ResourceSet::LOCAL);
-            self.legacy_take(if peer_dead { ResourceSet::ALL } else { ResourceSet::LOCAL });
+            self.legacy_take(if self.peer.is_none() { ResourceSet::ALL } else { ResourceSet::LOCAL });
         } else {
             self.legacy_ask();
         }
@@ -172,19 +173,11 @@ impl Cluster {
         }
     }
 
-    /// Death or `shutdone`: everything is ours.
-    pub(super) fn legacy_peer_died(&mut self) {
-        if self.shutdown.is_under_way() {
-            self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
-            return;
-        }
+    /// The peer is gone: everything is ours.
+    pub(super) fn legacy_take_all(&mut self) {
         let Some(name) = self.peer_name() else {
             return;
         };
-        if !self.claims.peer_left {
-            self.log(LogLevel::Warning, "No STONITH device configured.");
-            self.log(LogLevel::Warning, "Shared disks are not protected.");
-        }
         self.log(LogLevel::Info, &format!("Resources being acquired from {name}."));
         self.own_groups_granted(ResourceSet::ALL.minus(self.claims.hold));
         self.legacy_take(ResourceSet::ALL);

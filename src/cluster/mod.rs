@@ -9,6 +9,7 @@
 //! | `liveness` | beats, deaths, links, when communication is up |
 //! | `ping` | whether ping nodes answer |
 //! | `claims` | who holds which set, first acquisition, takeover |
+//! | `takeover` | what stands between a peer's death and the taking: fencing, delay, confirmation |
 //! | `conflict` | both claim, nobody claims, failback, failed starts |
 //! | `original` | what only a 3.0.6 peer needs |
 //! | `lateness` | what a node does that was paused |
@@ -43,6 +44,7 @@ mod receive;
 mod sequence;
 mod shutdown;
 mod status;
+mod takeover;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -65,6 +67,7 @@ use ping::PingNode;
 use sequence::History;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
+use takeover::Takeover;
 
 pub use text::ParseError;
 
@@ -97,6 +100,7 @@ pub struct Cluster {
     liveness: Liveness,
     members: Members,
     claims: Claims,
+    takeover: Takeover,
     original: Original,
     lateness: Lateness,
     handover: Handover,
@@ -147,6 +151,7 @@ impl Cluster {
             liveness: Liveness::default(),
             members: Members::default(),
             claims,
+            takeover: Takeover::default(),
             original: Original::default(),
             lateness: Lateness::default(),
             handover: Handover::default(),
@@ -185,6 +190,7 @@ impl Cluster {
             }
             Input::JobDone { job, outcome } => self.job_done(job, outcome),
             Input::Command { request, command } => self.command(request, command),
+            Input::Answer { question, answer } => self.answered(question, answer),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
             Input::PeerWasAway => self.claims.needs_failback = true,
@@ -235,6 +241,7 @@ impl Cluster {
         [
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
+            self.takeover.next_timeout_ms(),
             self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
@@ -252,6 +259,7 @@ impl Cluster {
             return;
         }
         if self.settings.manage_resources && self.liveness.communication_up {
+            self.advance_takeover();
             self.decide_first_acquisition();
             self.ask_returned_peer();
             self.follow_late_consent();

@@ -190,6 +190,7 @@ mod tests {
             manage_resources: true,
             local_keys: Vec::new(),
             resume: None,
+            takeover: Default::default(),
             random_seed: 1,
             faults: Faults::default(),
         };

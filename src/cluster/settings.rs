@@ -44,10 +44,27 @@ pub struct ClusterSettings {
     pub resume: Option<ResourceSet>,
     /// Who may become a member, and what is known of members from earlier.
     pub membership: Membership,
+    /// What stands between the peer's death and the taking of what it had.
+    pub takeover: TakeoverSettings,
     /// Seed for the spread of retransmission requests and acknowledgements.
     pub random_seed: u64,
     /// Safety rules taken out on purpose. Only the simulator sets any.
     pub faults: Faults,
+}
+
+/// The gates of a takeover (`cluster::takeover`); each is off by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakeoverSettings {
+    /// The peer is reset first.
+    pub fencing: FencingSettings,
+}
+
+/// How the peer is reset before it is taken over (`stonith`, `stonith_host`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FencingSettings {
+    /// The devices this node can use, by their names in log lines, in the order in which they are
+    /// tried; none: the original's rule, nothing is reset.
+    pub devices: Vec<String>,
 }
 
 /// How the list of nodes may change while this node runs (messaging spec 3.7).

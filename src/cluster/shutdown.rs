@@ -79,6 +79,7 @@ impl Cluster {
             return;
         }
         self.shutdown.stage = Stage::Waiting;
+        self.takeover_we_leave();
         if !self.jobs.is_idle() {
             self.log(LogLevel::Warning, "Shutdown delayed until current resource activity finishes.");
         }
@@ -189,7 +190,7 @@ impl Cluster {
         if self.shutdown.is_under_way() {
             self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
         } else if self.is_legacy() {
-            self.legacy_peer_died();
+            self.legacy_take_all();
         } else {
             self.acquire_from_peer();
         }

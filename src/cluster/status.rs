@@ -59,6 +59,7 @@ impl Cluster {
         let parts = [
             self.shutdown.describe().to_owned(),
             self.handover.describe(),
+            self.takeover.describe(),
             self.jobs.describe(),
             if self.lateness.in_doubt() { "asking whether our resources were taken over" } else { "" }
                 .to_owned(),

@@ -66,6 +66,7 @@ pub(super) fn settings(
         local_keys: vec![format!("key{index}")],
         resume: None,
         membership: Default::default(),
+        takeover: Default::default(),
         random_seed: 7,
         faults,
     }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::event::{Command, ExitReason, Input, Job, JobId, JobOutcome, RequestId};
+use super::event::{
+    Command, ExitReason, Finding, Input, Job, JobId, JobOutcome, Question, QuestionId, RequestId,
+};
 use crate::types::{HostRecord, LinkName, NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
 
@@ -79,6 +81,21 @@ pub(super) fn command(command: Command) -> String {
         Command::Takeover(set) => format!("takeover {set}"),
         Command::Shutdown => "shutdown".to_owned(),
         Command::QuickRestart => "quick-restart".to_owned(),
+        Command::ConfirmTakeover => "confirm-takeover".to_owned(),
+    }
+}
+
+pub(super) fn question(what: &Question) -> String {
+    match what {
+        Question::Fence { node, device } => format!("fence {} {device}", escape(node.as_str())),
+    }
+}
+
+pub(super) fn finding(answer: &Finding) -> String {
+    match answer {
+        Finding::Yes => "yes".to_owned(),
+        Finding::No(why) => format!("no {}", escape(why)),
+        Finding::Failed(why) => format!("failed {}", escape(why)),
     }
 }
 
@@ -130,14 +147,13 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
         }
         "command" => {
             let request = RequestId(next()?.parse().map_err(|_| bad())?);
-            let command = match next()? {
-                "standby" => Command::Standby(next()?.parse().map_err(|()| bad())?),
-                "takeover" => Command::Takeover(next()?.parse().map_err(|()| bad())?),
-                "shutdown" => Command::Shutdown,
-                "quick-restart" => Command::QuickRestart,
-                _ => return Err(bad()),
-            };
+            let command = parse_command(&mut words).ok_or_else(bad)?;
             Input::Command { request, command }
+        }
+        "answer" => {
+            let question = QuestionId(next()?.parse().map_err(|_| bad())?);
+            let answer = parse_finding(&mut words).ok_or_else(bad)?;
+            Input::Answer { question, answer }
         }
         "packet" => {
             let link = text(next()?).and_then(|name| LinkName::new(&name)).ok_or_else(bad)?;
@@ -152,6 +168,26 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
         None => Ok(input),
         Some(_) => Err(bad()),
     }
+}
+
+fn parse_command<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Command> {
+    Some(match words.next()? {
+        "standby" => Command::Standby(words.next()?.parse().ok()?),
+        "takeover" => Command::Takeover(words.next()?.parse().ok()?),
+        "shutdown" => Command::Shutdown,
+        "quick-restart" => Command::QuickRestart,
+        "confirm-takeover" => Command::ConfirmTakeover,
+        _ => return None,
+    })
+}
+
+fn parse_finding<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Finding> {
+    Some(match words.next()? {
+        "yes" => Finding::Yes,
+        "no" => Finding::No(text(words.next()?)?),
+        "failed" => Finding::Failed(text(words.next()?)?),
+        _ => return None,
+    })
 }
 
 fn parse_fields<'a>(words: &mut impl Iterator<Item = &'a str>, depth: usize) -> Option<Message> {
@@ -241,6 +277,10 @@ mod tests {
             Input::Command { request: RequestId(2), command: Command::Takeover(ResourceSet::FOREIGN) },
             Input::Command { request: RequestId(3), command: Command::Shutdown },
             Input::Command { request: RequestId(4), command: Command::QuickRestart },
+            Input::Command { request: RequestId(5), command: Command::ConfirmTakeover },
+            Input::Answer { question: QuestionId(1), answer: Finding::Yes },
+            Input::Answer { question: QuestionId(2), answer: Finding::No("no such host".to_owned()) },
+            Input::Answer { question: QuestionId(3), answer: Finding::Failed(String::new()) },
         ];
         for input in inputs {
             let line = input.to_string();

@@ -35,6 +35,7 @@ use super::host_cache::HostCache;
 use super::layout::Layout;
 use super::packets::BadPackets;
 use super::pings;
+use super::questions::{Answered, Questions};
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::test_options::TestOptions;
@@ -45,7 +46,7 @@ mod guarded;
 mod settings;
 mod successor;
 
-use settings::{apphb_client, cluster_settings, open_watchdog, parameters, wire_format};
+use settings::{apphb_client, cluster_settings, open_watchdog, parameters, plans, wire_format};
 use successor::Successor;
 
 pub use successor::End;
@@ -113,6 +114,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
             // What scripts ask of a stopped daemon must not wait for the next one, or be done by it.
             let _ = std::fs::remove_file(&driver.fifo_path);
         }
+        driver.questions.withdraw_all();
         let end = driver.end(reason);
         driver.host_cache.finish(HOST_CACHE_PATIENCE);
         Ok(end)
@@ -171,6 +173,7 @@ pub(super) struct Driver {
     fifo: Fifo,
     fifo_path: PathBuf,
     children: Children,
+    questions: Questions,
     pub(super) respawn: Respawn,
     pub(super) groups: Groups,
     host_cache: HostCache,
@@ -230,7 +233,8 @@ impl Driver {
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
             fifo,
             fifo_path,
-            children: Children::new(environment),
+            children: Children::new(environment.clone()),
+            questions: Questions::new(environment, plans(ha_cf)),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
@@ -292,6 +296,7 @@ impl Driver {
                 received = self.media.receive(&mut buffer) => self.packet(&received, &buffer),
                 kind = self.signals.next() => self.signal(kind),
                 event = self.children.next() => self.child(event),
+                answered = self.questions.next() => self.answered(answered),
                 found = self.reload.next() => self.reloaded(found),
                 event = self.server.next() => {
                     from_programs = true;
@@ -437,6 +442,11 @@ impl Driver {
         }
     }
 
+    fn answered(&mut self, Answered { question, answer, lines }: Answered) {
+        self.logger.log_all(lines);
+        self.feed(Input::Answer { question, answer });
+    }
+
     fn script(&mut self, event: FifoEvent) {
         match event {
             FifoEvent::Message(message) => self.feed(Input::LocalMessage(message)),
@@ -506,6 +516,8 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
+            Output::Ask { question, what } => self.questions.ask(question, &what),
+            Output::Withdraw(question) => self.questions.withdraw(question),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),

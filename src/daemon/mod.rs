@@ -22,6 +22,7 @@ pub mod packets;
 pub mod pings;
 pub mod process;
 pub mod propagate;
+pub mod questions;
 pub mod reload;
 pub mod respawn;
 pub mod script_files;

@@ -1,8 +1,8 @@
 //! A host of the simulated world: power, daemon, pauses, clocks of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use ha_core::cluster::event::{Answer, ExitReason, Input, Now, RequestId};
+use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
 use crate::agents::{Kernel, RunningJob};
@@ -43,6 +43,8 @@ pub struct Host {
     pub log: Vec<String>,
     pub(crate) generation: u64,
     pub(crate) life: u64,
+    /// Questions of its daemon that are wanted.
+    pub(crate) asked: BTreeSet<QuestionId>,
     pub(crate) inbox: VecDeque<Delivery>,
     pub(crate) clock_offset_ms: u64,
     pub(crate) wall_offset_s: i64,
@@ -87,6 +89,7 @@ impl Host {
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,
+            asked: BTreeSet::new(),
             inbox: VecDeque::new(),
             clock_offset_ms: random.between(10_000, 10_000_000),
             wall_offset_s: 0,
@@ -178,6 +181,7 @@ impl World {
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume,
             membership: Default::default(),
+            takeover: config.outside.settings(),
             random_seed,
             faults: config.faults,
         }
@@ -215,6 +219,7 @@ impl World {
     fn end_daemon(&mut self, host: usize) {
         let this = &mut self.hosts[host];
         this.daemon = None;
+        this.asked.clear();
         this.life += 1;
         this.tick_at_ms = None;
         this.tick_epoch += 1;

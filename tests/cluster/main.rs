@@ -12,6 +12,7 @@ mod checker;
 mod group_state;
 mod host;
 mod network;
+mod outside;
 mod print;
 mod scenario;
 mod settle;

@@ -62,6 +62,7 @@ impl Play {
             manage_resources: true,
             local_keys: vec!["key1".to_owned()],
             resume,
+            takeover: Default::default(),
             random_seed: 7,
             faults: Faults::default(),
             membership: Default::default(),

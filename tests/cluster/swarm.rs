@@ -8,6 +8,7 @@ use ha_core::types::ResourceSet;
 use crate::agents::ALWAYS;
 use crate::core::Faults;
 use crate::network::{NetworkFaults, Random};
+use crate::outside::Outside;
 use crate::settle;
 use crate::world::{Action, Config, World};
 
@@ -130,6 +131,7 @@ fn draw_config(random: &mut Random, seed: u64, faults: Faults, record: bool) -> 
         echo: random.chance(300),
         tick_late_max_ms: random.pick(&[0, 1, keepalive_ms / 5]),
         job_max_ms: random.pick(&[5, 40, 400, dead_time_ms * 2]),
+        outside: Outside::default(),
         record,
     }
 }

@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ha_core::cluster::event::{Command, Input, Job, JobId, Now, Output, RequestId};
+use ha_core::cluster::event::{Command, Input, Job, JobId, Now, Output, QuestionId, RequestId};
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::{LinkName, LogLevel, NodeName};
 use ha_core::wire::message::Message;
@@ -26,6 +26,7 @@ use crate::core::{ClusterSettings, Faults};
 use crate::group_state::GroupState;
 use crate::host::Host;
 use crate::network::{Network, NetworkFaults, Random};
+use crate::outside::{Outside, Then};
 use crate::print::Table;
 
 /// Packets a host's socket buffers keep while it is paused; later ones are lost.
@@ -58,6 +59,8 @@ pub struct Config {
     pub tick_late_max_ms: u64,
     /// Longest time an agent takes when it does not hang.
     pub job_max_ms: u64,
+    /// How the world answers questions.
+    pub outside: Outside,
     /// Keep rows for the table and lines for the replay.
     pub record: bool,
 }
@@ -77,6 +80,7 @@ impl Config {
             echo: false,
             tick_late_max_ms: 1,
             job_max_ms: 40,
+            outside: Outside::default(),
             record: true,
         }
     }
@@ -141,6 +145,7 @@ pub(crate) enum Event {
     JobEnd { host: usize, job: JobId, life: u64 },
     StartDaemon { host: usize, life: u64 },
     Act(Action),
+    Outside { host: usize, question: QuestionId, life: u64, then: Then },
 }
 
 struct Scheduled {
@@ -262,6 +267,7 @@ impl World {
             Event::JobEnd { host, job, life } => self.end_job(host, job, life),
             Event::StartDaemon { host, life } => self.start_daemon(host, life),
             Event::Act(action) => self.act(action),
+            Event::Outside { host, question, life, then } => self.outside(host, question, life, then),
         }
         self.checker.step(self.now_ms, &self.hosts);
         if let Some(text) = self.checker.violation().map(str::to_owned) {
@@ -366,6 +372,8 @@ impl World {
             Output::Send { message, key_index } => self.send(host, message, key_index.unwrap_or(1)),
             Output::RunJob { job, work, .. } => self.start_job(host, job, work),
             Output::Exit(reason) => self.exit(host, reason),
+            Output::Ask { question, what } => self.ask_outside(host, question, &what),
+            Output::Withdraw(question) => self.hosts[host].withdraw(question),
             Output::Reply { request, answer } => self.hosts[host].replies.push((request, answer)),
             Output::Log { level, text } => {
                 if level <= LogLevel::Info {

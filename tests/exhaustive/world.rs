@@ -370,6 +370,7 @@ impl World {
             manage_resources: true,
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume: this.resume.take(),
+            takeover: Default::default(),
             random_seed: 7,
             faults: self.config.faults,
             membership: Default::default(),

@@ -35,6 +35,7 @@ impl One {
             local_keys: Vec::new(),
             resume: None,
             membership,
+            takeover: Default::default(),
             random_seed: 7,
             faults: Faults::default(),
         };

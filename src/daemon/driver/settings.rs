@@ -9,6 +9,7 @@ use crate::wire::{self, WireFormat};
 use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
 use super::super::layout::Layout;
+use super::super::questions::Plans;
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -44,9 +45,15 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
+        takeover: Default::default(),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
     }
+}
+
+/// What runs for questions of the cluster.
+pub(super) fn plans(_: &config::HaCf) -> Plans {
+    Plans::default()
 }
 
 /// What clients may ask, and what they are told of the configuration.

@@ -181,6 +181,8 @@ impl Model {
             Command::QuickRestart => {
                 self.outputs.push(Output::Exit(ExitReason::QuickRestart(self.resources.hold)));
             }
+            // it has no such request
+            Command::ConfirmTakeover => {}
         }
     }
 
