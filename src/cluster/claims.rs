@@ -226,7 +226,7 @@ impl Cluster {
     /// it is stable, or after ten seconds (resources spec 2.3).
     pub(super) fn decide_first_acquisition(&mut self) {
         let undecided = matches!(self.claims.phase, Phase::Starting | Phase::BothStarting | Phase::Received);
-        if !undecided {
+        if !undecided || !self.lease_allows() {
             return;
         }
         let Some(peer) = self.peer() else {
@@ -258,7 +258,7 @@ impl Cluster {
 
     /// Stops what an earlier life of this daemon left active and is not ours to keep: before we
     /// call ourselves stable, so that the peer may take it (design §4, fast restart).
-    fn clean_up(&mut self, keep: ResourceSet) {
+    pub(super) fn clean_up(&mut self, keep: ResourceSet) {
         let set = self.claims.unclean.minus(keep).minus(self.claims.cleaning);
         self.claims.cleaning = self.claims.cleaning.union(set);
         self.schedule(Job::ReleaseActive(set), Purpose::Clean);
@@ -451,8 +451,9 @@ impl Cluster {
         if !leftover.is_empty() {
             message.push_text("haleft", leftover.as_str());
         }
-        if !self.claims.failed.is_empty() {
-            message.push_text("hafail", self.claims.failed.as_str());
+        let failed = self.failed_here();
+        if !failed.is_empty() {
+            message.push_text("hafail", failed.as_str());
         }
         if let Some(held) = self.claims.held_at_loss {
             message.push_text("halost", held.as_str());
@@ -461,6 +462,14 @@ impl Cluster {
         if !self.claims.digest.is_empty() {
             message.push_text("hadigest", &self.claims.digest);
         }
+    }
+
+    /// What does not start here: a set that failed, or everything while the lease is lost.
+    pub(super) fn failed_here(&self) -> ResourceSet {
+        if self.lease_is_lost() {
+            return ResourceSet::ALL;
+        }
+        self.claims.failed
     }
 
     /// Nothing is under way here.

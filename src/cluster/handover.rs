@@ -388,6 +388,9 @@ impl Cluster {
             let why = format!("resources are in transition on {}", self.settings.local);
             return self.refuse(&why);
         }
+        if !self.lease_allows() {
+            return self.refuse("its lease is not renewed");
+        }
         self.log(LogLevel::Info, &format!("{name} wants to go standby [{giver_set}]"));
         self.claims.peer_stable = false;
         self.handover.release_began = false;

@@ -19,6 +19,9 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
+    /// The guards against two owners that are configured, one line each.
+    #[serde(default)]
+    pub guards: Vec<String>,
     /// Packets that were not believed since the start: damaged, wrongly signed, no messages, of a
     /// node that is not configured or of an earlier life of one, or with impossible numbers.
     #[serde(default)]

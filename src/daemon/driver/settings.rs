@@ -1,7 +1,11 @@
 //! What each part of a run takes from the configuration.
 
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{
+    ArbiterSettings, AskSettings, ClusterSettings, Faults, LeaseSettings, TakeoverSettings,
+};
+use crate::config::guards::Guards;
 use crate::config::settings as config;
+use crate::config::Configuration;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
 use crate::wire::{self, WireFormat};
@@ -9,7 +13,7 @@ use crate::wire::{self, WireFormat};
 use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
 use super::super::layout::Layout;
-use super::super::questions::Plans;
+use super::super::questions::{GuardPlans, Plans};
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -45,15 +49,42 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
-        takeover: Default::default(),
+        takeover: takeover_settings(ha_cf),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
     }
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(_: &config::HaCf) -> Plans {
-    Plans::default()
+pub(super) fn plans(plan: &Plan) -> Plans {
+    let Configuration { ha_cf, resources, .. } = &plan.configuration;
+    Plans { guards: GuardPlans::new(ha_cf, resources, &plan.local), ..Plans::default() }
+}
+
+/// The gates of a takeover.
+fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
+    let guards = &ha_cf.guards;
+    let watchdog_ms = if ha_cf.watchdog.is_some() { Guards::watchdog_ms(ha_cf.dead_time_ms) } else { 0 };
+    TakeoverSettings {
+        ping_arbitration: guards.ping_arbitration,
+        lease: guards.lease.as_ref().map(|lease| LeaseSettings {
+            time_ms: lease.time_ms,
+            interval_ms: lease.interval_ms,
+            margin_ms: lease.margin_ms,
+            watchdog_ms,
+        }),
+        arbiter: guards.arbiter.as_ref().map(|arbiter| ArbiterSettings {
+            ttl_ms: arbiter.ttl_ms,
+            interval_ms: arbiter.interval_ms,
+            wait_ms: arbiter.wait_ms,
+            keeps_unreachable: arbiter.keeps_unreachable,
+        }),
+        resource_fence: guards.resource_fence.is_some(),
+        ask_before_take: guards
+            .ask_before_take
+            .map(|ask| AskSettings { most_ms: ask.most_ms, then_take: ask.then_take }),
+        ..TakeoverSettings::default()
+    }
 }
 
 /// What clients may ask, and what they are told of the configuration.

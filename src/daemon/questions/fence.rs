@@ -7,7 +7,7 @@ use crate::cluster::event::Finding;
 use crate::stonith::device::Code;
 use crate::types::NodeName;
 
-use super::{Inquiry, Plans, Program};
+use super::{Inquiry, Judge, Plans, Program};
 
 /// A device as `stonith` takes it.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub(super) fn inquiry(plans: &Plans, node: &NodeName, device: usize) -> Result<I
         input: format!("{values}\n").into_bytes(),
         limit: plans.fencing_limit,
         title: format!("stonith {kind}"),
-        judge,
+        judge: Judge::Code(judge),
     })
 }
 

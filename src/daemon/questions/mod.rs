@@ -22,10 +22,13 @@ use crate::cluster::event::{Finding, Question, QuestionId};
 use crate::types::LogLevel;
 
 use super::children::applet_command;
+use guards::{first_line, DiskChild};
 
 mod fence;
+mod guards;
 
 pub use fence::Device;
+pub use guards::GuardPlans;
 
 /// Bytes of a child's output that are kept; the rest is read and dropped.
 const OUTPUT_MAX_BYTES: usize = 16 * 1024;
@@ -43,6 +46,8 @@ pub struct Plans {
     pub devices: Vec<Device>,
     /// How long a device may take for one reset.
     pub fencing_limit: Duration,
+    /// What the guards need.
+    pub guards: GuardPlans,
 }
 
 /// A child to be: what runs for a question.
@@ -59,8 +64,17 @@ pub struct Inquiry {
     pub limit: Duration,
     /// What its lines in the log begin with.
     pub title: String,
-    /// What an exit code means.
-    pub judge: fn(i32) -> Finding,
+    /// What its end means.
+    pub judge: Judge,
+}
+
+/// How a child's end becomes an answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Judge {
+    /// By its exit code; what it says is logged.
+    Code(fn(i32) -> Finding),
+    /// By the first line it says, `yes`, `no` or `failed` and words; nothing is logged.
+    FirstLine,
 }
 
 /// A program to run.
@@ -96,19 +110,32 @@ pub struct Questions {
     sender: mpsc::UnboundedSender<Answered>,
     receiver: mpsc::UnboundedReceiver<Answered>,
     running: BTreeMap<QuestionId, Running>,
+    disk_child: DiskChild,
 }
 
 impl Questions {
     /// With the environment of all children.
     pub fn new(environment: Vec<(String, String)>, plans: Plans) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { environment, plans, sender, receiver, running: BTreeMap::new() }
+        Self {
+            environment,
+            plans,
+            sender,
+            receiver,
+            running: BTreeMap::new(),
+            disk_child: DiskChild::default(),
+        }
     }
 
     /// Starts what answers the question.
     pub fn ask(&mut self, question: QuestionId, what: &Question) {
         let inquiry = match what {
             Question::Fence { node, device } => fence::inquiry(&self.plans, node, *device),
+            Question::Lease { .. } if self.disk_child.hangs() => Err("the disk hangs".to_owned()),
+            Question::Lease { word } => self.plans.guards.lease(*word),
+            Question::Arbiter { verb } => self.plans.guards.arbiter(*verb),
+            Question::Resource { node } => self.plans.guards.resource(node),
+            Question::Address { set } => self.plans.guards.address(*set),
         };
         let inquiry = match inquiry {
             Ok(inquiry) if self.running.len() < CHILDREN_MAX => inquiry,
@@ -120,6 +147,9 @@ impl Questions {
             Err(error) => return self.fail(question, &format!("{} cannot be run: {error}", inquiry.title)),
         };
         let (wanted, unwanted) = oneshot::channel();
+        if matches!(what, Question::Lease { .. }) {
+            self.disk_child.is(group_of(&child));
+        }
         self.running.insert(question, Running { group: group_of(&child), _wanted: wanted });
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -195,15 +225,27 @@ async fn follow(
     // A grandchild that keeps the pipe open is none of ours.
     let text = tokio::time::timeout(LAST_WORDS, reading).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
-    let lines = lines(title, &String::from_utf8_lossy(&text));
-    let finding = match ending {
-        Ending::Code(code) => judge(code),
-        Ending::Signal => Finding::Failed(format!("{title} was killed")),
-        Ending::Overdue => Finding::Failed(format!("{title} took longer than {} s", limit.as_secs())),
-        Ending::Lost(error) => Finding::Failed(format!("{title}: {error}")),
-        Ending::Withdrawn => return None,
+    let text = String::from_utf8_lossy(&text);
+    let (finding, lines) = match (ending, judge) {
+        (Ending::Code(_), Judge::FirstLine) => (first_line(&text), Vec::new()),
+        (Ending::Code(code), Judge::Code(judge)) => (judge(code), lines(title, &text)),
+        (ending, _) => match without_code(ending, title, *limit) {
+            Some(finding) => (finding, lines(title, &text)),
+            None => return None,
+        },
     };
     Some((finding, lines))
+}
+
+/// What another end means; `None`: it was withdrawn.
+fn without_code(ending: Ending, title: &str, limit: Duration) -> Option<Finding> {
+    Some(Finding::Failed(match ending {
+        Ending::Code(code) => format!("{title} ended with code {code}"),
+        Ending::Signal => format!("{title} was killed"),
+        Ending::Overdue => format!("{title} took longer than {} s", limit.as_secs()),
+        Ending::Lost(error) => format!("{title}: {error}"),
+        Ending::Withdrawn => return None,
+    }))
 }
 
 fn command(inquiry: &Inquiry, environment: &[(String, String)]) -> std::process::Command {
@@ -278,7 +320,7 @@ mod tests {
             input: b"secret\n".to_vec(),
             limit,
             title: "test".into(),
-            judge,
+            judge: Judge::Code(judge),
         }
     }
 
