@@ -22,6 +22,7 @@ mod multicall;
 mod peer_outdater;
 mod pingd;
 mod propagate;
+mod replaced;
 mod req_resource;
 mod resource_manager;
 mod send_arp;
@@ -57,6 +58,8 @@ const PROGRAMS: &[Applet] = &[
     meatclient::APPLET,
     pingd::APPLET,
     propagate::APPLET,
+    replaced::CIBSECRET,
+    replaced::LRMADMIN,
     req_resource::APPLET,
     resource_manager::APPLET,
     send_arp::APPLET,

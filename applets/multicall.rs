@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use ha_core::config::directive::edit_distance;
+use ha_core::config::places;
+use ha_core::resource::AGENT_NAMES;
 
 use crate::applet::{Applet, Invocation};
 
@@ -25,6 +27,7 @@ ha: Linux-HA Heartbeat in one binary.
 
 usage: ha APPLET [ARGUMENT...]
        ha --list                    every applet's names, one a line
+       ha --list-full               the legacy path of each, and whether others may have a file there
        ha --install [-s] DIRECTORY  links for all of them (-s: symbolic)
        ha --version
        ha help APPLET
@@ -68,6 +71,7 @@ fn start(applet: &Applet, called_as: String, arguments: Vec<OsString>) -> u8 {
 fn own_command(applets: &'static [Applet], name: &str, rest: &[OsString]) -> u8 {
     match name {
         "--list" => print(&names(applets).map(|name| format!("{name}\n")).collect::<String>()),
+        "--list-full" => print(&legacy_paths(applets)),
         "--version" | "-V" => print(&format!("ha {}\n", env!("CARGO_PKG_VERSION"))),
         "--install" => install(applets, rest),
         "help" | "--help" | "-h" => match rest.first() {
@@ -84,6 +88,12 @@ fn own_command(applets: &'static [Applet], name: &str, rest: &[OsString]) -> u8 
 
 fn names(applets: &'static [Applet]) -> impl Iterator<Item = &'static str> {
     applets.iter().flat_map(|applet| applet.names.iter().copied())
+}
+
+/// One path a line; `shared` behind it where a link is made only if nothing stands there.
+fn legacy_paths(applets: &'static [Applet]) -> String {
+    let line = |link: places::Link| format!("{}{}\n", link.path, if link.shared { " shared" } else { "" });
+    places::links(names(applets), &AGENT_NAMES).into_iter().map(line).collect()
 }
 
 fn overview(applets: &[Applet]) -> String {
@@ -203,7 +213,7 @@ fn whole(applets: &[Applet]) -> clap::Command {
     let shells = Arg::new("shell").value_parser(["bash", "zsh", "fish"]).required(true);
     let mut command = Command::new("ha")
         .disable_help_subcommand(true)
-        .args([flag("list"), flag("version")])
+        .args([flag("list"), flag("list-full"), flag("version")])
         .arg(Arg::new("install").long("install").num_args(1).value_parser(value_parser!(PathBuf)))
         .subcommand(help)
         .subcommand(Command::new("completions").about("Print completions for a shell").arg(shells));
@@ -232,6 +242,16 @@ mod tests {
     #[test]
     fn new_style_applets_exist() {
         assert!(NEW_STYLE.iter().all(|name| find(crate::APPLETS, name).is_some()));
+    }
+
+    #[test]
+    fn each_legacy_name_has_a_place_and_no_new_one_has() {
+        for applet in crate::APPLETS {
+            for name in applet.names {
+                let has = !places::links([*name], &AGENT_NAMES).is_empty();
+                assert_ne!(has, NEW_STYLE.contains(&applet.names[0]), "{name}: see src/config/places.rs");
+            }
+        }
     }
 
     #[test]

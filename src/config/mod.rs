@@ -23,6 +23,7 @@ pub mod host;
 pub mod logd_cf;
 mod medium;
 mod ping;
+pub mod places;
 pub mod script_class;
 pub mod settings;
 pub mod source;

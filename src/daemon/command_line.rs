@@ -12,6 +12,7 @@ use crate::types::{LogLevel, ResourceSet};
 
 use super::layout::Layout;
 use super::process::{running_pid, RunState};
+use super::service_manager::ServiceManager;
 use super::start::{self, StartOptions};
 
 /// What `-V` prints: monitoring scripts compare it.
@@ -82,6 +83,7 @@ fn start_options(options: &Options) -> StartOptions {
         debug: options.debug,
         resume: options.restart.then(|| options.resume.unwrap_or_default()),
         print_configuration: options.verbose,
+        manager: ServiceManager::take(),
     }
 }
 

@@ -38,6 +38,7 @@ use super::pings;
 use super::questions::{Answered, Questions};
 use super::reload::{Change, Found, Reload};
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
+use super::service_manager::ServiceManager;
 use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
@@ -91,6 +92,8 @@ pub struct Plan {
     pub peer_was_away: bool,
     /// `-f`: an interrupt from the terminal is a graceful stop.
     pub foreground: bool,
+    /// Who is told that the daemon serves and is well.
+    pub manager: ServiceManager,
     /// Where this run leaves word for its guard.
     pub post: Post,
 }
@@ -194,6 +197,7 @@ pub(super) struct Driver {
     generation: Generation,
     peer_was_away: bool,
     pub(super) logger: Logger,
+    manager: ServiceManager,
     post: Post,
     program_identity: (u64, u64),
     foreground: bool,
@@ -254,6 +258,7 @@ impl Driver {
             successor: Successor::default(),
             generation: plan.generation,
             peer_was_away: plan.peer_was_away && plan.state.is_none(),
+            manager: plan.manager,
             post: plan.post,
             program_identity: guarded::program_identity(),
             foreground: plan.foreground,
@@ -276,6 +281,7 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         self.last_words();
+        self.manager.ready();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {
                 return reason;
@@ -473,6 +479,11 @@ impl Driver {
             self.logger.log_all(self.watchdog.close());
             self.apphb.close();
         }
+        if reason == ExitReason::Stopped {
+            self.manager.stopping();
+        } else {
+            self.manager.alive();
+        }
         self.respawn.stop(patience);
         self.respawn.is_stopped() && self.conflicts.is_stopped()
     }
@@ -527,6 +538,7 @@ impl Driver {
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
                 self.logger.log_all(self.watchdog.feed());
+                self.manager.alive();
                 self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }
             Output::Exit(reason) => self.exit = Some(reason),

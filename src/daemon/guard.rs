@@ -39,7 +39,7 @@ use super::layout::Layout;
 use super::process::PidFile;
 use super::start::{add_options, StartOptions};
 use super::upgrade::{identity, pass_on, Program};
-use record::{Pipe, Post, Record, Task};
+use record::{Condition, Pipe, Post, Record, Task};
 use verdict::{Deaths, Verdict};
 
 /// Exit code of a process that could not execute its program, as shells have it.
@@ -57,6 +57,13 @@ const OOM_FILE: &str = "/proc/self/oom_score_adj";
 /// daemon.
 const PASSED_ON: [Signal; 5] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// A service manager that hears nothing from the daemon any more sends this to its main process, the guard
+/// (systemd.service(5), `WatchdogSec=`).
+const GIVE_UP: Signal = Signal::SIGABRT;
+/// Exit code of a guard whose daemon hung: everything is stopped, and it may be started again
+/// (sysexits(3), `EX_TEMPFAIL`). No other code of a guard may be followed by a new start.
+const EXIT_HUNG: u8 = 75;
 
 /// What a guard needs to start its daemon again.
 pub struct Guarded<'a> {
@@ -93,6 +100,7 @@ pub fn stand(guarded: Guarded<'_>) -> io::Result<Position> {
     let pipe = Pipe::new()?;
     let mut signals: SigSet = PASSED_ON.into_iter().collect();
     signals.add(Signal::SIGCHLD);
+    signals.add(GIVE_UP);
     let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let guard = std::process::id();
     match fork() {
@@ -110,6 +118,7 @@ pub fn stand(guarded: Guarded<'_>) -> io::Result<Position> {
                 daemon,
                 oom_before,
                 leaving: false,
+                hung: false,
                 deaths: Deaths::default(),
                 former: None,
             };
@@ -133,6 +142,8 @@ struct Guard<'a> {
     oom_before: Option<String>,
     /// The daemon that runs is there to say goodbye.
     leaving: bool,
+    /// The daemon hung and was killed for it.
+    hung: bool,
     deaths: Deaths,
     /// What the life before the present one left.
     former: Option<Record>,
@@ -158,6 +169,10 @@ impl Guard<'_> {
                         }
                     }
                 }
+                Ok(GIVE_UP) => {
+                    self.hung = true;
+                    let _ = kill(Pid::from_raw(self.daemon), Signal::SIGKILL);
+                }
                 Ok(signal) => drop(kill(Pid::from_raw(self.daemon), signal)),
                 Err(_) => {}
             }
@@ -173,6 +188,12 @@ impl Guard<'_> {
         // One that was brought back and ended before it left word is responsible for the former's.
         let record = self.pipe.last().or(self.former);
         let (pid, how) = (self.daemon, describe(end));
+        if self.hung {
+            self.say(&format!(
+                "heartbeat process {pid} hung and was killed ({how}): all resources are stopped"
+            ));
+            return Some(self.released_for_a_new_start(record.as_ref()));
+        }
         let verdict = self.deaths.verdict(end, record.as_ref(), now_ms);
         if let Verdict::Leave(code) = verdict {
             return Some(code);
@@ -207,6 +228,19 @@ impl Guard<'_> {
                 Some(EXIT_LOST)
             }
         }
+    }
+
+    /// The exit code tells the service manager whether it may start a new daemon: after a stop that
+    /// failed it must not.
+    fn released_for_a_new_start(&self, record: Option<&Record>) -> u8 {
+        let stop_failed = record.is_some_and(|record| record.condition == Condition::StopFailed);
+        if !stop_failed && self.release() {
+            return EXIT_HUNG;
+        }
+        self.say(
+            "not all resources could be stopped: nothing is started again and the other node is told nothing",
+        );
+        EXIT_LOST
     }
 
     /// What is stopped may be announced, and nothing else.
@@ -264,6 +298,8 @@ impl Guard<'_> {
     /// Stops every group, after what the dead daemon began has ended. `false`: something may be
     /// active still.
     fn release(&self) -> bool {
+        // Without an end, as scripts have; the service manager must not take that for a hang.
+        let _told = self.guarded.options.manager.keep_told();
         while a_job_runs() {
             std::thread::sleep(ORPHAN_PAUSE);
         }

@@ -26,6 +26,7 @@ pub mod questions;
 pub mod reload;
 pub mod respawn;
 pub mod script_files;
+pub mod service_manager;
 pub mod start;
 pub mod test_options;
 pub mod upgrade;

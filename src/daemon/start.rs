@@ -25,6 +25,7 @@ use super::layout::Layout;
 use super::process::{
     make_core_folders, prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState,
 };
+use super::service_manager::ServiceManager;
 use super::upgrade::{pass_on, Inherited, Program, State};
 
 /// What the command line asks of a start.
@@ -42,6 +43,8 @@ pub struct StartOptions {
     pub resume: Option<ResourceSet>,
     /// `-v`
     pub print_configuration: bool,
+    /// Who started this process and wants to be told of it.
+    pub manager: ServiceManager,
 }
 
 /// LSB exit codes of the original (messaging spec 7.2).
@@ -225,6 +228,7 @@ fn plan(
         program,
         peer_was_away,
         foreground: options.foreground,
+        manager: options.manager.clone(),
         post,
     };
     if plan.state.is_some() {
@@ -374,11 +378,13 @@ fn start_anew(
     EXIT_GENERIC
 }
 
-/// The words of a command line that start a daemon like this one; with `held` one that goes on.
+/// The words of a command line that start a daemon like this one, and what it must know of the service
+/// manager; with `held` one that goes on.
 pub(super) fn add_options(command: &mut Command, options: &StartOptions, held: Option<ResourceSet>) {
     if let Some(held) = held {
         command.args(["-R", "-C", held.as_str()]);
     }
+    options.manager.pass_on(command);
     if options.foreground {
         command.arg("-f");
     }
