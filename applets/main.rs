@@ -15,7 +15,9 @@ mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
+mod init;
 mod ipfail;
+mod keygen;
 mod mach_down;
 mod meatclient;
 mod multicall;
@@ -52,7 +54,9 @@ const PROGRAMS: &[Applet] = &[
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
+    init::APPLET,
     ipfail::APPLET,
+    keygen::APPLET,
     mach_down::APPLET,
     peer_outdater::APPLET,
     meatclient::APPLET,

@@ -336,3 +336,35 @@ fn cluster_and_deadtime_are_reported() {
     assert_eq!(parameter(&world, "cluster"), "nightshift");
     assert_eq!(parameter(&world, "deadtime"), "1500ms");
 }
+
+#[test]
+fn alarm_tells_a_program_and_the_mail_server() {
+    const PAGER: &str = "#!/bin/sh\n{ echo \"$1 $HA_ALARM_KIND $HA_ALARM_STATE $HA_ALARM_SUBJECT\"; cat; } >> /var/log/pager\n";
+    let lines = [
+        "alarm /etc/ha.d/pager one",
+        "alarm mail admin@example.org smtp=127.0.0.1:2525",
+        "alarm /etc/ha.d/hangs",
+    ];
+    let Some(world) = stranger::world() else { return };
+    prepare(&world, &lines, same);
+    for host in pair(&world) {
+        host.write_file_with_mode("/etc/ha.d/pager", PAGER, 0o755).expect("script");
+        host.write_file_with_mode("/etc/ha.d/hangs", "#!/bin/sh\nexec sleep 1000\n", 0o755).expect("script");
+    }
+    start(&world);
+    world.crash("node1").expect("crash");
+    common::wait_for(&world, "node2 tells the pager", LIMIT, || {
+        let told = world.hosts()[1].read_file("/var/log/pager").unwrap_or_default();
+        told.contains("one dead-node begin node1\n") && told.contains("one takeover over node1\n")
+    });
+    let told = world.hosts()[1].read_file("/var/log/pager").expect("pager");
+    let object = told.lines().find(|line| line.contains("\"dead-node\"")).expect("an object");
+    let object: serde_json::Value = serde_json::from_str(object).expect("JSON");
+    assert_eq!((&object["node"], &object["state"]), (&"node2".into(), &"begin".into()), "{object}");
+    assert_eq!(told.matches("one dead-node begin").count(), 1, "{told}");
+    // Nobody listens there: the mail is tried, and the log says so.
+    common::wait_for(&world, "the mail is tried", LIMIT, || {
+        let log = world.hosts()[1].read_file(LOG).unwrap_or_default();
+        log.contains("did not reach mail to admin@example.org")
+    });
+}

@@ -398,9 +398,14 @@ impl Cluster {
         }
     }
 
+    /// The peer's haresources is known and is not ours.
+    pub(super) fn digests_differ(&self, extension: &Extension) -> bool {
+        let (theirs, ours) = (&extension.digest, &self.claims.digest);
+        !theirs.is_empty() && !ours.is_empty() && theirs != ours
+    }
+
     fn compare_digest(&mut self, extension: &Extension) {
-        let theirs = &extension.digest;
-        if !theirs.is_empty() && !self.claims.digest.is_empty() && *theirs != self.claims.digest {
+        if self.digests_differ(extension) {
             let name = self.peer_name().map_or(String::new(), |name| name.to_string());
             let text = format!(
                 "haresources differs from the file on node {name}: make both the same, or groups start on no node or on both"
@@ -515,6 +520,7 @@ impl Cluster {
     pub(super) fn peer_died(&mut self, ever_heard: bool) {
         self.cancel_handover();
         self.lateness_peer_died();
+        self.alarm_peer_died(ever_heard && !self.claims.peer_left);
         if !self.liveness.communication_up || !self.settings.manage_resources {
             return;
         }

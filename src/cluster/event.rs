@@ -18,6 +18,7 @@ use crate::types::lease::LeaseRecord;
 use crate::types::{HostRecord, LinkName, LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
+use super::alarm::Alarm;
 use super::text;
 
 /// A point in time, given to the cluster with every input.
@@ -302,6 +303,8 @@ pub enum Output {
         /// The text, in the original's words where it has any.
         text: String,
     },
+    /// Something worth waking somebody for.
+    Alarm(Alarm),
     /// `true`: read nothing more from clients that send messages until `false` comes
     /// (messaging spec 3.5, flow control).
     ClientsPaused(bool),
@@ -387,6 +390,7 @@ impl fmt::Display for Output {
                 Answer::Refused(why) => write!(f, "reply {} refused {}", request.0, text::escape(why)),
             },
             Self::Log { level, text: line } => write!(f, "log {} {}", level.as_str(), text::escape(line)),
+            Self::Alarm(alarm) => alarm.fmt(f),
             Self::ClientsPaused(paused) => write!(f, "clients-paused {}", u8::from(*paused)),
             Self::KeepHosts { list, hosts } => {
                 let list = if *list == HostList::Members { "members" } else { "deleted" };

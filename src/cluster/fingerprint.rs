@@ -198,6 +198,7 @@ impl Cluster {
             shutdown,
             jobs,
             legacy,
+            alarms: _,
             log_counts: _,
             dropped_packets: _,
             repeated_packets: _,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::types::{LogLevel, ResourceSet};
 
+use super::alarm::AlarmKind;
 use super::event::{ExitReason, Job, JobId, JobOutcome, Output};
 use super::fingerprint::Fingerprint;
 use super::handoff::Form;
@@ -63,6 +64,12 @@ impl Jobs {
 
     fn all(&self) -> impl Iterator<Item = &(Job, Purpose)> {
         self.running.values().chain(&self.queue)
+    }
+
+    /// The sets of the jobs of that purpose that run or wait; `None` when there is none.
+    pub fn set_of_purpose(&self, purpose: Purpose) -> Option<ResourceSet> {
+        let sets = self.all().filter(|(_, why)| *why == purpose).map(|(job, _)| job.set());
+        sets.reduce(ResourceSet::union)
     }
 
     /// What runs or waits, in words for the status.
@@ -213,6 +220,8 @@ impl Cluster {
         }
         self.log(LogLevel::Critical, "Resource STOP failure. Reboot required!");
         self.log(LogLevel::Critical, "Killing heartbeat ungracefully!");
+        let text = format!("{set} resources did not stop on this node: it goes down without a word");
+        self.alarm(AlarmKind::StopFailed, set.as_str(), &text);
         self.outputs.push_back(Output::Exit(ExitReason::StopFailed));
         self.ended = true;
     }

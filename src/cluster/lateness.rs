@@ -7,6 +7,7 @@
 use crate::types::LogLevel;
 use crate::wire::message::Message;
 
+use super::alarm::AlarmKind;
 use super::claims::Phase;
 use super::event::Job;
 use super::fingerprint::Fingerprint;
@@ -91,6 +92,8 @@ impl Cluster {
             return;
         }
         self.log_limited("own-pause", LogLevel::Critical, &text);
+        let local = self.settings.local.clone();
+        self.alarm(AlarmKind::NodePaused, local.as_str(), &text);
         self.lateness.last_question += 1;
         self.lateness.forfeits = true;
         self.lateness.doubt = Some(Doubt {

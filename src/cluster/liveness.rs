@@ -3,6 +3,7 @@
 use crate::types::{Generation, LinkName, LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::Message;
 
+use super::alarm::AlarmKind;
 use super::event::Output;
 use super::fingerprint::Fingerprint;
 use super::handoff::Form;
@@ -373,6 +374,8 @@ impl Cluster {
             LogLevel::Info,
             "For information on cluster partitions, See URL: http://linux-ha.org/wiki/Split_Brain",
         );
+        let text = format!("node {name} is heard again and never was down: each node thought the other dead");
+        self.alarm(AlarmKind::PartitionHealed, name.as_str(), &text);
         self.log(LogLevel::Warning, "Deadtime value may be too small.");
         self.log(LogLevel::Info, "See FAQ for information on tuning deadtime.");
         self.log(LogLevel::Info, "URL: http://linux-ha.org/wiki/FAQ#Heavy_Load");

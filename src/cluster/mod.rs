@@ -19,9 +19,11 @@
 //! | `handoff` | everything as text, for another program file to go on with |
 //! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
+//! | `alarm` | what is worth waking somebody for |
 //! | `status` | the picture for clients |
 //! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
 
+pub mod alarm;
 pub mod event;
 pub mod fingerprint;
 pub mod settings;
@@ -53,6 +55,7 @@ use std::sync::Arc;
 use crate::types::{LogLevel, NodeName, ResourceSet, SequenceNumber};
 use crate::wire::message::{Message, Value};
 
+use alarm::Alarms;
 use claims::Claims;
 use event::{Answer, Input, Now, Output, RequestId};
 use handover::Handover;
@@ -107,6 +110,7 @@ pub struct Cluster {
     shutdown: Shutdown,
     jobs: Jobs,
     legacy: Legacy,
+    alarms: Alarms,
     log_counts: BTreeMap<&'static str, (u64, u32)>,
     /// Verified packets that were not believed.
     dropped_packets: u64,
@@ -158,6 +162,7 @@ impl Cluster {
             shutdown: Shutdown::default(),
             jobs: Jobs::default(),
             legacy: Legacy::default(),
+            alarms: Alarms::default(),
             log_counts: BTreeMap::new(),
             dropped_packets: 0,
             repeated_packets: 0,
@@ -277,6 +282,7 @@ impl Cluster {
         }
         self.advance_shutdown();
         self.start_jobs();
+        self.watch_alarms();
         self.keep_hosts();
         if self.liveness.communication_up {
             self.publish();

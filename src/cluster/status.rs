@@ -117,8 +117,7 @@ impl Cluster {
             return alarms;
         };
         if let Some(extension) = &peer.extension {
-            let (theirs, ours) = (&extension.digest, &self.claims.digest);
-            if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+            if self.digests_differ(extension) {
                 alarms.push(format!("haresources differs from the file on node {}", peer.name));
             }
             if peer.is_live() && !extension.hears_us && self.liveness.communication_up {

@@ -19,7 +19,7 @@ use super::host::HostFacts;
 use super::script_class::{unit_file, ScriptClass};
 use super::settings::{Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
-use super::{authkeys, examine, haresources, Examination, HA_CF};
+use super::{authkeys, examine_from, haresources, Examination, Origin, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
 
 /// Where LSB scripts are.
@@ -99,7 +99,19 @@ impl CheckReport {
 
 /// Checks the files in `directory`. Changes nothing; may ask a name server for `ucast` hosts.
 pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckReport {
-    let examination = examine(directory, host, true);
+    check_from(Origin::Files, directory, host, scripts, |_| Vec::new())
+}
+
+/// As [`check`], also for texts that are not written yet, with the remarks of `more`: it is given what
+/// was read, and may look at the host where this room may not.
+pub fn check_from(
+    origin: Origin<'_>,
+    directory: &Path,
+    host: &HostFacts,
+    scripts: Scripts<'_>,
+    more: impl FnOnce(&Examination) -> Vec<Diagnostic>,
+) -> CheckReport {
+    let examination = examine_from(origin, directory, host, true);
     let mut checker = Checker { directory, host, scripts, found: examination.diagnostics.clone() };
     if let Some(report) = &examination.ha_cf {
         checker.nodes(report);
@@ -116,6 +128,7 @@ pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckR
         checker.addresses(report, source);
         checker.scripts(report, source);
     }
+    checker.found.extend(more(&examination));
     report(directory, &examination, checker.found)
 }
 

@@ -206,6 +206,34 @@ pub enum AutoJoin {
     Any,
 }
 
+/// Who is told of alarms (`alarm`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlarmTarget {
+    /// A program with its arguments.
+    Program {
+        /// Full path.
+        path: String,
+        /// As written, cut at blanks.
+        arguments: Vec<String>,
+    },
+    /// Mail.
+    Mail {
+        /// Separated by commas.
+        addresses: String,
+        /// `HOST` or `HOST:PORT` that takes mail by SMTP; `None`: sendmail, else this host.
+        server: Option<String>,
+    },
+}
+
+impl std::fmt::Display for AlarmTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Program { path, .. } => f.write_str(path),
+            Self::Mail { addresses, .. } => write!(f, "mail to {addresses}"),
+        }
+    }
+}
+
 /// Where the daemon's lines go (messaging spec 5.2: `logfile`, `debugfile`, `logfacility`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
@@ -295,10 +323,12 @@ pub struct HaCf {
     pub recorded: Vec<(String, String)>,
     /// The watchdog device.
     pub watchdog: Option<std::path::PathBuf>,
+    /// `alarm`: who is told, in file order.
+    pub alarms: Vec<AlarmTarget>,
     /// `use_apphbd`: this daemon is watched by `apphbd`.
     pub use_apphbd: bool,
     /// What guards against two owners.
-    pub guards: super::guards::Guards,
+    pub guards: super::split_brain::Guards,
 }
 
 impl HaCf {

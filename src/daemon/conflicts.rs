@@ -8,12 +8,15 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::net::IpAddr;
 use std::thread::JoinHandle;
 
+use crate::cluster::alarm::{Alarm, AlarmKind, AlarmState};
 use crate::config::haresources::HaResources;
 use crate::log::Logger;
 use crate::net::conflict::{Conflict, Listener};
 use crate::resource;
 use crate::sys::time::monotonic_ms;
 use crate::types::LogLevel;
+
+use super::alarms::Bell;
 
 /// One line about an address in this time, however often it is claimed.
 const LINE_INTERVAL_MS: u64 = 60_000;
@@ -31,7 +34,7 @@ pub struct ConflictWatch {
 impl ConflictWatch {
     /// Listens for the addresses of haresources that built-in agents manage. Where that is not
     /// possible the log says so, and everything else goes on.
-    pub fn start(resources: &HaResources, logger: &Logger) -> Self {
+    pub fn start(resources: &HaResources, logger: &Logger, bell: Bell) -> Self {
         let words = resources.groups.iter().flat_map(|group| &group.resources);
         let watched: BTreeSet<IpAddr> = words.filter_map(resource::address_of).collect();
         if watched.is_empty() {
@@ -43,7 +46,7 @@ impl ConflictWatch {
             let logger = logger.clone();
             let work = move || {
                 crate::sys::sched::drop_realtime();
-                listen(&listener, &reader, &logger);
+                listen(&listener, &reader, &logger, &bell);
             };
             let thread = std::thread::Builder::new().name("heartbeat".into()).stack_size(STACK_BYTES);
             Ok((writer, thread.spawn(work)?))
@@ -66,7 +69,7 @@ impl ConflictWatch {
     }
 }
 
-fn listen(listener: &Listener, stop: &PipeReader, logger: &Logger) {
+fn listen(listener: &Listener, stop: &PipeReader, logger: &Logger, bell: &Bell) {
     // By address; it holds no more than are watched.
     let mut said_ms: BTreeMap<IpAddr, u64> = BTreeMap::new();
     loop {
@@ -77,7 +80,14 @@ fn listen(listener: &Listener, stop: &PipeReader, logger: &Logger) {
                     said_ms.get(&conflict.address).is_some_and(|last| now_ms < last + LINE_INTERVAL_MS);
                 if !quiet {
                     said_ms.insert(conflict.address, now_ms);
-                    logger.log(LogLevel::Warning, &line(&conflict));
+                    let text = line(&conflict);
+                    logger.log(LogLevel::Warning, &text);
+                    bell.ring(Alarm {
+                        kind: AlarmKind::AddressConflict,
+                        state: AlarmState::Once,
+                        subject: conflict.address.to_string(),
+                        text,
+                    });
                 }
             }
             Ok(None) => return,

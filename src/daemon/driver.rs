@@ -23,6 +23,7 @@ use crate::wire::message::Message;
 use crate::wire::{self, WireFormat};
 
 use super::alarm::Alarm;
+use super::alarms::Alarms;
 use super::apphb_client::ApphbClient;
 use super::children::{ChildEvent, Children};
 use super::conflicts::ConflictWatch;
@@ -108,6 +109,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         let mut driver = Driver::new(plan, logger)?;
         driver.former_life();
         let reason = driver.serve().await;
+        driver.alarms.finish().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
             driver.logger.log_all(driver.watchdog.close());
@@ -186,6 +188,7 @@ pub(super) struct Driver {
     pub(super) bad_packets: BadPackets,
     copies: Copies,
     conflicts: ConflictWatch,
+    alarms: Alarms,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -230,6 +233,7 @@ impl Driver {
         for line in plan.state.iter().flat_map(|state| &state.groups) {
             groups.report(line);
         }
+        let alarms = Alarms::new(&ha_cf.alarms, &plan.local, &environment, &logger);
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
@@ -247,7 +251,8 @@ impl Driver {
             format: wire_format(ha_cf),
             bad_packets: BadPackets::new(ha_cf.log_bad_packets),
             copies: Copies::default(),
-            conflicts: ConflictWatch::start(resources, &logger),
+            conflicts: ConflictWatch::start(resources, &logger, alarms.bell()),
+            alarms,
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
@@ -313,6 +318,7 @@ impl Driver {
                     from_programs = true;
                     self.script(event);
                 }
+                alarm = self.alarms.next() => self.alarms.raise(&alarm),
                 () = self.alarm.fired() => {}
             }
             if monotonic_ms() > due + LATE_MS {
@@ -533,6 +539,7 @@ impl Driver {
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),
             Output::Reply { request, answer } => self.reply(request, &answer),
             Output::Log { level, text } => self.logger.log(level, &text),
+            Output::Alarm(alarm) => self.alarms.raise(&alarm),
             Output::ClientsPaused(paused) => self.server.set_paused(paused),
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {

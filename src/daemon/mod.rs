@@ -1,6 +1,7 @@
 //! The daemon: start order, the loop that turns outputs into effects.
 
 pub mod alarm;
+pub mod alarms;
 mod apphb_client;
 pub mod apphbd;
 pub mod children;

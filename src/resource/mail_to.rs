@@ -4,12 +4,14 @@
 //! port 25 of this host. A mail that cannot be sent is an error in the log and does not keep a group from
 //! moving, as in the original.
 
+use std::io::Read;
 use std::time::Duration;
 
 use crate::net::smtp;
 use crate::sys::time::{formatted, unix_time_s};
 
 use super::command::{find, Program};
+use super::script_log::ScriptLog;
 use super::{pseudo, Action, Agent, Call, Context, ExitCode, Parameter, Timeouts, WrongArguments};
 
 /// The agent.
@@ -48,6 +50,8 @@ const SUBJECT: &str = "Resource Group";
 /// Where sendmail is, when it is not in PATH.
 const SENDMAIL: [&str; 3] = ["sendmail", "/usr/sbin/sendmail", "/usr/lib/sendmail"];
 const SMTP_SERVER: &str = "localhost";
+/// Longest alarm that is mailed, bytes.
+const ALARM_MAX_BYTES: u64 = 16 * 1024;
 /// For all of a mail. Mail is not worth keeping a group waiting.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -97,12 +101,43 @@ fn send(context: &Context, subject: &str, action: Action, host: &str) {
     if recipients.is_empty() {
         return log.error(&format!("{:?} is no mail address: no mail is sent", context.value("email")));
     }
-    let message = message(subject, &recipients, &format!("{} {}", context.called_as, action.as_str()), host);
-    let server = context.value("smtp_server");
+    let command_line = format!("{} {}", context.called_as, action.as_str());
+    let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = format!("        {subject}\n \n        Command line was:\n        {command_line}\n");
+    let message = message(&subject, &recipients, &text, host);
+    if let Err(why) = deliver(&recipients, context.value("smtp_server"), &message, host) {
+        log.error(&format!("No mail to {}: {why}", recipients.join(", ")));
+    }
+}
+
+/// Mails an alarm of the daemon: `arguments` are the addresses and, where given, the mail server;
+/// standard input has the subject in its first line and then the text. The value is the exit code.
+pub(super) fn alarm(arguments: &[&str], log: &ScriptLog) -> u8 {
+    let mut input = Vec::new();
+    let read = std::io::stdin().lock().take(ALARM_MAX_BYTES).read_to_end(&mut input);
+    let input = String::from_utf8_lossy(&input).into_owned();
+    let recipients = recipients_of(arguments.first().copied().unwrap_or_default());
+    let (subject, text) = input.split_once('\n').unwrap_or((&input, ""));
+    if read.is_err() || recipients.is_empty() || subject.is_empty() {
+        return 1;
+    }
+    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let message = message(subject, &recipients, text, &host);
+    match deliver(&recipients, arguments.get(1).copied().unwrap_or_default(), &message, &host) {
+        Ok(()) => 0,
+        Err(why) => {
+            log.line(&format!("ERROR: No mail to {}: {why}", recipients.join(", ")));
+            1
+        }
+    }
+}
+
+/// Through sendmail, where no server is given and there is one, else by SMTP.
+fn deliver(recipients: &[String], server: &str, message: &str, host: &str) -> Result<(), String> {
     let sendmail = SENDMAIL.into_iter().find_map(find).filter(|_| server.is_empty());
-    let result = match &sendmail {
+    match &sendmail {
         Some(path) => {
-            let program = Program::new(path.display().to_string()).args(["-i", "--"]).args(&recipients);
+            let program = Program::new(path.display().to_string()).args(["-i", "--"]).args(recipients);
             program.input(message).merged().limit(LIMIT).run().map_err(|error| error.to_string()).and_then(
                 |finished| match finished.code {
                     0 => Ok(()),
@@ -112,13 +147,9 @@ fn send(context: &Context, subject: &str, action: Action, host: &str) {
         }
         None => {
             let server = if server.is_empty() { SMTP_SERVER } else { server };
-            let mail =
-                smtp::Mail { from: &format!("root@{host}"), recipients: &recipients, message: &message };
+            let mail = smtp::Mail { from: &format!("root@{host}"), recipients, message };
             smtp::send(server, host, &mail, LIMIT)
         }
-    };
-    if let Err(why) = result {
-        log.error(&format!("No mail to {}: {why}", recipients.join(", ")));
     }
 }
 
@@ -129,15 +160,15 @@ fn recipients_of(text: &str) -> Vec<String> {
     parts.filter(|part| !part.contains(forbidden) && !part.starts_with('-')).map(str::to_owned).collect()
 }
 
-/// Header and text. The text has the original's form.
-fn message(subject: &str, recipients: &[String], command_line: &str, host: &str) -> String {
+/// Header and text.
+fn message(subject: &str, recipients: &[String], text: &str, host: &str) -> String {
     let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let date = formatted(unix_time_s(), c"%a, %d %b %Y %H:%M:%S %z");
     let (unix_s, pid, to) = (unix_time_s(), std::process::id(), recipients.join(", "));
     format!(
         "From: root@{host}\nTo: {to}\nSubject: {subject}\nDate: {date}\nMessage-ID: <{unix_s}.{pid}.MailTo@{host}>\n\
          MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n\
-         \x20       {subject}\n \n        Command line was:\n        {command_line}\n"
+         {text}"
     )
 }
 
@@ -160,10 +191,8 @@ mod tests {
 
     #[test]
     fn headers_are_one_line_each() {
-        let text = message("a\nBcc: x\r\n", &["a@b".to_owned()], "MailTo start", "h");
+        let text = message("a\nBcc: x\r\n", &["a@b".to_owned()], "body\n", "h");
         assert!(text.contains("Subject: a Bcc: x  \n"), "{text}");
-        assert!(
-            text.ends_with("\n\n        a Bcc: x  \n \n        Command line was:\n        MailTo start\n")
-        );
+        assert!(text.ends_with("\n\nbody\n"), "{text}");
     }
 }

@@ -18,6 +18,7 @@ use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
 use super::ip_run::{any_active_of_each, start_together, stop_together, Run, StartedAddress, StoppedAddress};
+use super::mail_to;
 use super::runner::{MemberState, Runner};
 use super::script::{current_host, is_executable_file};
 use super::script_log::ScriptLog;
@@ -28,6 +29,8 @@ const STANDBY_DELAY: Duration = Duration::from_secs(30);
 const GROUPS_AT_ONCE: usize = 16;
 /// Internal word of the process that waits for that.
 const DELAYED_STANDBY: &str = "delayed-standby";
+/// Internal word of the process that mails an alarm.
+const ALARM_MAIL: &str = "alarm-mail";
 /// The original's script for a takeover, as its log lines name it.
 const MACH_DOWN: &str = "/usr/share/heartbeat/mach_down";
 /// Exit code of `status` for what is not active.
@@ -38,6 +41,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
     let log = ScriptLog::from_environment("ResourceManager", "default");
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let manager = match words.first() {
+        Some(&ALARM_MAIL) => return mail_to::alarm(&words[1..], &log),
         Some(&DELAYED_STANDBY) => return delayed_standby(words.get(1).copied().unwrap_or("")),
         _ => Manager::new(log, words.first() == Some(&"job")),
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use ha_core::cluster::alarm::Alarm;
 use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
@@ -39,6 +40,8 @@ pub struct Host {
     pub jobs: Vec<RunningJob>,
     /// Answers it gave, in order.
     pub replies: Vec<(RequestId, Answer)>,
+    /// Alarms of all its lives.
+    pub alarms: Vec<Alarm>,
     /// Log lines of all its lives, without level.
     pub log: Vec<String>,
     pub(crate) generation: u64,
@@ -86,6 +89,7 @@ impl Host {
             kernel,
             jobs: Vec::new(),
             replies: Vec::new(),
+            alarms: Vec::new(),
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,
@@ -146,6 +150,7 @@ impl World {
         self.hosts[host].daemon = Some(daemon);
         self.checker.daemon_started(self.now_ms, host);
         self.feed(host, Input::Start);
+        self.push(self.now_ms + 1, Event::Pings { host, life });
         if std::mem::take(&mut self.hosts[host].peer_was_away) {
             self.feed(host, Input::PeerWasAway);
         }
@@ -172,7 +177,7 @@ impl World {
             dead_time_ms: config.dead_time_ms,
             warn_time_ms: config.dead_time_ms / 2,
             init_dead_ms: config.init_dead_ms,
-            pings: Vec::new(),
+            pings: config.outside.guards.pings(),
             dead_ping_ms: config.dead_time_ms,
             hop_fudge: 1,
             auto_failback: config.auto_failback,
@@ -188,6 +193,7 @@ impl World {
     }
 
     pub(crate) fn crash(&mut self, host: usize) {
+        self.surroundings.crashed(host);
         let this = &mut self.hosts[host];
         this.powered = false;
         this.paused_since_ms = None;
@@ -252,6 +258,9 @@ impl World {
         let ended = self.hosts[host].daemon.as_ref();
         let awaits_failback = ended.is_some_and(|daemon| daemon.cluster.awaits_failback());
         self.end_daemon(host);
+        if reason != ExitReason::StopFailed {
+            self.surroundings.disarm(host);
+        }
         match reason {
             ExitReason::Stopped => self.abort_jobs(host),
             ExitReason::StopFailed => {

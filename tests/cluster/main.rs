@@ -10,6 +10,7 @@ mod agents;
 mod checker;
 #[path = "../support/group_state.rs"]
 mod group_state;
+mod guarded;
 mod host;
 mod network;
 mod outside;
@@ -20,10 +21,13 @@ mod swarm;
 mod world;
 
 // promises, one file per behaviour
+mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;
 mod former_life;
+mod guard_runs;
+mod guards;
 mod handover;
 mod mutations;
 mod original_peer;

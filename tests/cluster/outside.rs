@@ -3,6 +3,7 @@
 use ha_core::cluster::event::{Finding, Input, Question, QuestionId};
 use ha_core::cluster::settings::TakeoverSettings;
 
+use crate::guarded::Guarding;
 use crate::host::Host;
 use crate::world::{Event, World};
 
@@ -11,6 +12,8 @@ use crate::world::{Event, World};
 pub struct Outside {
     /// Power switches that each daemon has; each resets its victim after so many milliseconds.
     pub switches_ms: Vec<u64>,
+    /// The guards of the pair.
+    pub guards: Guarding,
 }
 
 impl Outside {
@@ -18,6 +21,7 @@ impl Outside {
     pub fn settings(&self) -> TakeoverSettings {
         let mut settings = TakeoverSettings::default();
         settings.fencing.devices = (0..self.switches_ms.len()).map(|at| format!("switch {at}")).collect();
+        self.guards.settings(&mut settings);
         settings
     }
 }
@@ -28,8 +32,9 @@ pub(crate) enum Then {
     /// The host loses its power and gets it back, and the answer comes.
     Reset(usize),
     /// The answer comes.
-    #[allow(dead_code)] // for gates that ask for nothing to be done
     Say(Finding),
+    /// What the host has serves nobody any more, and the answer comes.
+    CutOff(usize),
 }
 
 impl Host {
@@ -41,12 +46,16 @@ impl Host {
 impl World {
     pub(crate) fn ask_outside(&mut self, host: usize, question: QuestionId, what: &Question) {
         self.hosts[host].asked.insert(question);
+        if self.ask_guards(host, question, what).is_some() {
+            return;
+        }
         let (after_ms, then) = match what {
             Question::Fence { node, device } => {
                 let victim = (0..self.hosts.len()).find(|other| self.config.name(*other) == *node);
                 let victim = victim.expect("a node of this world");
                 (self.config.outside.switches_ms[*device], Then::Reset(victim))
             }
+            _ => return,
         };
         let life = self.hosts[host].life;
         self.push(self.now_ms + after_ms, Event::Outside { host, question, life, then });
@@ -54,6 +63,11 @@ impl World {
 
     /// The time has come; nothing happens for a question that is not wanted any more.
     pub(crate) fn outside(&mut self, host: usize, question: QuestionId, life: u64, then: Then) {
+        if self.hosts[host].paused_since_ms.is_some() && self.hosts[host].life == life {
+            // Its child stands still too.
+            let again = Event::Outside { host, question, life, then };
+            return self.push(self.now_ms + 20, again);
+        }
         if self.hosts[host].life != life || !self.hosts[host].asked.remove(&question) {
             return;
         }
@@ -61,6 +75,10 @@ impl World {
             Then::Reset(victim) => {
                 self.crash(victim);
                 self.start(victim);
+                Finding::Yes
+            }
+            Then::CutOff(victim) => {
+                self.hosts[victim].kernel.reset();
                 Finding::Yes
             }
             Then::Say(answer) => answer,

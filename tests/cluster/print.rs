@@ -78,6 +78,7 @@ impl Table {
             Output::Log { level, text } if *level <= LogLevel::Info => {
                 self.row(now_ms, hosts, || format!("{node} {}: {text}", level.as_str()));
             }
+            Output::Alarm(alarm) => self.row(now_ms, hosts, || format!("{node} {alarm}")),
             Output::Reply { answer, .. } => self.row(now_ms, hosts, || format!("{node} answers {answer:?}")),
             Output::Exit(reason) => self.row(now_ms, hosts, || format!("{node} exit {reason:?}")),
             _ => {}

@@ -3,8 +3,8 @@
 use crate::cluster::settings::{
     ArbiterSettings, AskSettings, ClusterSettings, Faults, LeaseSettings, TakeoverSettings,
 };
-use crate::config::guards::Guards;
 use crate::config::settings as config;
+use crate::config::split_brain::Guards;
 use crate::config::Configuration;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;

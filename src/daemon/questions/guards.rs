@@ -8,9 +8,9 @@ use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 
 use crate::cluster::event::{ArbiterVerb, Finding};
-use crate::config::guards::{Arbiter, AskBeforeTake, Lease, ResourceFence};
 use crate::config::haresources::HaResources;
 use crate::config::settings::HaCf;
+use crate::config::split_brain::{Arbiter, AskBeforeTake, Lease, ResourceFence};
 use crate::resource::address_of;
 use crate::types::lease::LeaseRecord;
 use crate::types::{NodeName, ResourceSet};
