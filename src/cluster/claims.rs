@@ -456,9 +456,8 @@ impl Cluster {
         if !leftover.is_empty() {
             message.push_text("haleft", leftover.as_str());
         }
-        let failed = self.failed_here();
-        if !failed.is_empty() {
-            message.push_text("hafail", failed.as_str());
+        if !self.claims.failed.is_empty() {
+            message.push_text("hafail", self.claims.failed.as_str());
         }
         if let Some(held) = self.claims.held_at_loss {
             message.push_text("halost", held.as_str());
@@ -467,14 +466,6 @@ impl Cluster {
         if !self.claims.digest.is_empty() {
             message.push_text("hadigest", &self.claims.digest);
         }
-    }
-
-    /// What does not start here: a set that failed, or everything while the lease is lost.
-    pub(super) fn failed_here(&self) -> ResourceSet {
-        if self.lease_is_lost() {
-            return ResourceSet::ALL;
-        }
-        self.claims.failed
     }
 
     /// Nothing is under way here.

@@ -96,7 +96,7 @@ impl Cluster {
         let mine_before = self.claims.held_at_loss.unwrap_or(self.claims.hold);
         let theirs_before = extension.held_at_loss.or(extension.holding).unwrap_or_default().mirrored();
         // A claim to what does not start there is no service that could be kept.
-        let (my_failed, their_failed) = (self.failed_here(), extension.failed.mirrored());
+        let (my_failed, their_failed) = (self.claims.failed, extension.failed.mirrored());
         let keeps = |set: ResourceSet| {
             if my_failed.contains(set) == their_failed.contains(set) {
                 keeps(set, mine_before, theirs_before)

@@ -156,8 +156,6 @@ pub struct Faults {
     pub take_without_yield: bool,
     /// Hold on when the lease could not be renewed.
     pub hold_without_lease: bool,
-    /// Feed the watchdog while a release for want of a lease is under way.
-    pub feed_without_lease: bool,
     /// Take and hold whatever the arbiter says.
     pub ignore_arbiter: bool,
     /// Take and hold although no ping node answers.

@@ -30,7 +30,7 @@ impl Cluster {
             communication_up: self.liveness.communication_up,
             nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
-            guards: self.guards_describe(),
+            guards: (self.settings.manage_resources && self.peer.is_some()).then(|| self.guards_describe()),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()

@@ -19,9 +19,10 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
-    /// The guards against two owners that are configured, one line each.
+    /// What stands between the pair and two owners, one line each; `None` where the daemon does not say,
+    /// or manages no resources.
     #[serde(default)]
-    pub guards: Vec<String>,
+    pub guards: Option<Vec<String>>,
     /// Packets that were not believed since the start: damaged, wrongly signed, no messages, of a
     /// node that is not configured or of an earlier life of one, or with impossible numbers.
     #[serde(default)]

@@ -7,7 +7,7 @@ use super::apply::{Fault, Word};
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
 use super::medium::{parts, Part};
-use super::settings::AutoFailback;
+use super::settings::{AutoFailback, HaCf};
 use super::value;
 
 /// `watchdog` is set to deadtime and this, rounded up to seconds.
@@ -87,6 +87,13 @@ impl Guards {
     /// The milliseconds after which the watchdog resets a machine whose daemon stands still.
     pub fn watchdog_ms(dead_time_ms: u64) -> u64 {
         (dead_time_ms + WATCHDOG_MARGIN_MS).div_ceil(1000) * 1000
+    }
+
+    /// The shortest time of a lease with which the watchdog resets a machine before the lease ends: it is
+    /// fed for at most half of it after the last word, and a daemon that is brought back has to find out
+    /// in what is left what the one before it held.
+    pub fn lease_least_ms(dead_time_ms: u64) -> u64 {
+        3 * Self::watchdog_ms(dead_time_ms)
     }
 }
 
@@ -190,7 +197,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     let mut needs_sets = Vec::new();
     if let Some(lease) = &mut settings.guards.lease {
         needs_sets.push("lease");
-        let least_ms = (2 * Guards::watchdog_ms(dead_time_ms)).max(LEASE_DEFAULT_LEAST_MS);
+        let least_ms = Guards::lease_least_ms(dead_time_ms).max(LEASE_DEFAULT_LEAST_MS);
         or_default(&mut lease.time_ms, least_ms);
         or_default(&mut lease.interval_ms, lease.time_ms / 10);
         or_default(&mut lease.margin_ms, lease.time_ms / 10);
@@ -239,6 +246,67 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         let place = reader.given.get(directive).cloned().unwrap_or_else(Place::file);
         reader.remark(Severity::Error, place, message, help);
     }
+}
+
+/// A remark of `ha check`: severity, directive, what, and what to do.
+pub(super) type Remark = (Severity, &'static str, String, String);
+
+/// What each guard leaves open, and that there is none (ha-guards(7)).
+pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> bool) -> Vec<Remark> {
+    let guards = &settings.guards;
+    let mut remarks: Vec<Remark> = Vec::new();
+    let mut say = |severity, directive, message: String, help: &str| {
+        remarks.push((severity, directive, message, help.to_owned()));
+    };
+    if let Some(lease) = &guards.lease {
+        let least_ms = Guards::lease_least_ms(settings.dead_time_ms);
+        if settings.watchdog.is_none() {
+            let message =
+                "a lease without a watchdog: a host that stands still longer than the lease's time \
+                           and then goes on is a second owner for a moment"
+                    .to_owned();
+            say(Severity::Warning, "lease", message, "add a line such as: watchdog /dev/watchdog");
+        } else if lease.time_ms < least_ms {
+            let message = format!(
+                "the lease's time ({} ms) is shorter than three times the watchdog's ({} ms): it may end \
+                 before the watchdog resets the host",
+                lease.time_ms,
+                least_ms / 3
+            );
+            say(Severity::Warning, "lease", message, "leave time= out, or make it longer");
+        }
+        let message = format!(
+            "a lease counts between two nodes of this program; a takeover takes up to {} ms more",
+            lease.time_ms + lease.margin_ms + lease.interval_ms
+        );
+        say(Severity::Hint, "lease", message, "Heartbeat 3.0.6 reads no lease and takes over all the same");
+        if !lease.path.exists() {
+            let message = format!("`{}` is not there", lease.path.display());
+            say(Severity::Warning, "lease", message, "see ha guard lease-init in ha-guards(7)");
+        }
+    }
+    if guards.ping_arbitration && settings.dead_ping_ms > settings.dead_time_ms {
+        let message = format!(
+            "deadping ({} ms) is longer than deadtime ({} ms): a node that is cut off gives up only after the \
+             other one has taken",
+            settings.dead_ping_ms, settings.dead_time_ms
+        );
+        say(Severity::Warning, "ping_arbitration", message, "leave deadping out");
+    }
+    let arbiter = guards.arbiter.as_ref().map(|arbiter| ("arbiter", &arbiter.program));
+    let fence = guards.resource_fence.as_ref().map(|fence| ("resource_fence", &fence.program));
+    for (directive, program) in arbiter.into_iter().chain(fence) {
+        if !program.to_str().is_some_and(is_executable) {
+            let message = format!("`{}` cannot be executed", program.display());
+            say(Severity::Warning, directive, message, "nothing will be taken over while it is so");
+        }
+    }
+    let stands = guards.ping_arbitration || guards.ask_before_take.is_some() || guards.lease.is_some();
+    if !(stands || fences || guards.arbiter.is_some() || guards.resource_fence.is_some()) {
+        let message = "nothing but its links stands between this pair and a split brain".to_owned();
+        say(Severity::Hint, "node", message, "fencing, a lease, an arbiter and more are in ha-guards(7)");
+    }
+    remarks
 }
 
 fn or_default(time_ms: &mut u64, default_ms: u64) {

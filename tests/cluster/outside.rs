@@ -33,8 +33,6 @@ pub(crate) enum Then {
     Reset(usize),
     /// The answer comes.
     Say(Finding),
-    /// What the host has serves nobody any more, and the answer comes.
-    CutOff(usize),
 }
 
 impl Host {
@@ -75,10 +73,6 @@ impl World {
             Then::Reset(victim) => {
                 self.crash(victim);
                 self.start(victim);
-                Finding::Yes
-            }
-            Then::CutOff(victim) => {
-                self.hosts[victim].kernel.reset();
                 Finding::Yes
             }
             Then::Say(answer) => answer,

@@ -134,7 +134,7 @@ const ROOMS: &[Room] = &[
         name: "guards",
         // What addresses a word of haresources stands for, the agents know.
         rooms: &["types", "config::haresources", "net", "resource", "sys"],
-        crates: &["crc", "nix", "thiserror"],
+        crates: &["crc", "libc", "nix", "thiserror"],
         not_std: &[],
     },
     Room {

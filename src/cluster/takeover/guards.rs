@@ -54,15 +54,17 @@ impl Cluster {
         self.lease_answered(question, answer) || self.arbiter_answered(question, answer)
     }
 
-    /// Each guard that is configured, one line each, for the status.
+    /// Each guard that is configured, fencing among them, one line each, for the status.
     pub(in crate::cluster) fn guards_describe(&self) -> Vec<String> {
         let watching = [self.reachable_describe(), self.lease_describe(), self.arbiter_describe()];
         let settings = &self.settings.takeover;
+        let devices = settings.fencing.devices.len();
+        let power = (devices > 0).then(|| format!("fencing: {devices} devices, before a takeover"));
         let asks =
             settings.ask_before_take.map(|_| "ask before take: addresses are asked for first".to_owned());
         let fence =
             settings.resource_fence.then(|| "resource fencing: by a program, before a takeover".to_owned());
-        watching.into_iter().chain([fence, asks]).flatten().collect()
+        watching.into_iter().chain([power, fence, asks]).flatten().collect()
     }
 
     /// Everything held here is released, once.

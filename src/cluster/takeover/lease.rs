@@ -71,6 +71,8 @@ pub(in crate::cluster) struct Lease {
     counter: u64,
     /// Our own last word is known.
     is_known: bool,
+    /// By that word the life before this one held nothing, or it ended with the machine's last run.
+    began_free: bool,
     /// When the last word was asked for that is on the disk.
     renewed_ms: Option<u64>,
     /// That word.
@@ -95,6 +97,7 @@ impl Lease {
         form.optional("lease.renewed", &mut self.renewed_ms);
         form.optional("lease.former_end", &mut self.former_end_ms);
         form.flag("lease.is_known", &mut self.is_known);
+        form.flag("lease.began_free", &mut self.began_free);
         form.number("lease.counter", &mut self.counter);
         form.number("lease.claim", &mut self.claim);
         form.number("lease.claims_made", &mut self.claims_made);
@@ -111,6 +114,7 @@ impl Lease {
             failing,
             counter: _,
             is_known,
+            began_free,
             renewed_ms,
             said,
             former_end_ms,
@@ -122,7 +126,16 @@ impl Lease {
             passed,
             lost,
         } = self;
-        into.add((asked.is_some(), failing.is_some(), is_known, said, claim, claims_made, yields));
+        into.add((
+            asked.is_some(),
+            failing.is_some(),
+            is_known,
+            began_free,
+            said,
+            claim,
+            claims_made,
+            yields,
+        ));
         into.add((newest_generation, passed, lost, watch.map(|watch| watch.word)));
         into.moment(*due_ms, 0);
         into.moment_if(*renewed_ms, u64::MAX);
@@ -150,14 +163,10 @@ impl Cluster {
             || (self.lease_allows() && self.takeover.guards.lease.said.holds)
     }
 
-    /// The lease is lost: nothing starts here for now, which the other node may know.
-    pub(in crate::cluster) fn lease_is_lost(&self) -> bool {
-        self.settings.takeover.lease.is_some() && self.takeover.guards.lease.lost
-    }
-
     /// A release for want of a word is under way: the watchdog ends it when it takes too long.
     pub(in crate::cluster) fn lease_starves_watchdog(&self) -> bool {
-        self.lease_is_lost() && self.lease_has_something() && !self.settings.faults.feed_without_lease
+        let lost = self.settings.takeover.lease.is_some() && self.takeover.guards.lease.lost;
+        lost && self.lease_has_something() && !self.settings.faults.hold_without_lease
     }
 
     /// After every input: lets go, asks for the next word.
@@ -182,16 +191,19 @@ impl Cluster {
         let lease = &self.takeover.guards.lease;
         let ask = lease.asked.is_none().then_some(lease.due_ms);
         let end_ms = self.lease_end_ms(settings, started_ms);
-        let half_ms = (!lease.lost).then_some(end_ms.saturating_sub(settings.time_ms / 2));
+        let half_ms = (!lease.lost).then_some(self.lease_half_ms(settings, started_ms));
         let counts = self.lease_has_something() && !self.settings.faults.hold_without_lease;
         let reset_ms = counts.then_some(end_ms.saturating_sub(settings.margin_ms));
-        [ask, half_ms.filter(|_| reset_ms.is_some()), reset_ms].into_iter().flatten().min()
+        let alone_ms = lease.lost.then(|| self.lease_alone_ms(settings, started_ms));
+        let alone_ms = alone_ms.filter(|at_ms| *at_ms > self.now.monotonic_ms && reset_ms.is_some());
+        let half_ms = half_ms.filter(|_| reset_ms.is_some());
+        [ask, half_ms, alone_ms, reset_ms].into_iter().flatten().min()
     }
 
     /// Something is or may be active here.
     fn lease_has_something(&self) -> bool {
-        let former = self.takeover.guards.lease.former_end_ms.is_some() && !self.claims.unclean.is_empty();
-        !self.claims.hold.is_empty() || former
+        let leftover = !self.takeover.guards.lease.began_free && !self.claims.unclean.is_empty();
+        !self.claims.hold.is_empty() || leftover
     }
 
     /// When everything must be gone from here.
@@ -202,6 +214,17 @@ impl Cluster {
             (None, true) => lease.former_end_ms.unwrap_or(started_ms + settings.time_ms),
             // It was fed by a life that had half the time left at least.
             (None, false) => started_ms + (settings.time_ms / 2).saturating_sub(settings.watchdog_ms),
+        }
+    }
+
+    /// When the release of everything begins.
+    fn lease_half_ms(&self, settings: LeaseSettings, started_ms: u64) -> u64 {
+        let end_ms = self.lease_end_ms(settings, started_ms);
+        if self.takeover.guards.lease.is_known {
+            end_ms.saturating_sub(settings.time_ms / 2)
+        } else {
+            // The disk is given a chance to say what there is.
+            started_ms + end_ms.saturating_sub(started_ms) / 4
         }
     }
 
@@ -221,7 +244,7 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         let end_ms = self.lease_end_ms(settings, started_ms);
         let has = self.lease_has_something();
-        let late = now_ms + settings.time_ms / 2 >= end_ms;
+        let late = now_ms >= self.lease_half_ms(settings, started_ms);
         let known = self.takeover.guards.lease.renewed_ms.is_some() || has;
         if !late || !known {
             if std::mem::take(&mut self.takeover.guards.lease.lost) {
@@ -233,7 +256,8 @@ impl Cluster {
             let why = self.takeover.guards.lease.failing.as_deref().unwrap_or("no answer from the disk");
             let text = format!("the lease could not be renewed ({why}): giving up everything here");
             self.log(LogLevel::Critical, &text);
-            self.send_status();
+            // Whoever is there and whose own lease is good gets it without a gap.
+            let _ = self.request_standby(self.claims.hold);
         }
         if !has || self.settings.faults.hold_without_lease {
             return;
@@ -245,16 +269,24 @@ impl Cluster {
             self.ended = true;
             return;
         }
-        self.give_up_everything();
-        if self.takeover.guards.lease.former_end_ms.is_some() {
+        if self.handover.is_idle() || now_ms >= self.lease_alone_ms(settings, started_ms) {
+            self.give_up_everything();
+        }
+        if !self.takeover.guards.lease.began_free && !self.shutdown.is_under_way() {
             self.clean_up(ResourceSet::NONE);
         }
+    }
+
+    /// Until when another node may take over what is given up, a quarter of what is left of the time.
+    fn lease_alone_ms(&self, settings: LeaseSettings, started_ms: u64) -> u64 {
+        let half_ms = self.lease_half_ms(settings, started_ms);
+        let end_ms = self.lease_end_ms(settings, started_ms);
+        half_ms + end_ms.saturating_sub(half_ms) / 4
     }
 
     /// The disk took a word again.
     fn lease_is_back(&mut self) {
         self.log(LogLevel::Info, "the lease is renewed again");
-        self.send_status();
         self.take_again();
     }
 
@@ -329,6 +361,7 @@ impl Cluster {
                 lease.due_ms = now_ms;
                 let former = found.own.filter(|(word, _)| word.holds && !word.left);
                 let age_ms = former.and_then(|(_, age_ms)| age_ms);
+                lease.began_free = age_ms.is_none();
                 lease.former_end_ms =
                     age_ms.map(|age_ms| asked.at_ms.saturating_sub(age_ms) + settings.time_ms);
             }
