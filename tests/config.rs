@@ -47,6 +47,7 @@ fn host() -> HostFacts {
             [("root", 0), ("haclient", 105)].iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
         },
         is_executable: |path| path == "/bin/true",
+        fencing_device: ha_core::stonith::probe,
         applets: vec!["ipfail", "pingd"],
     }
 }
@@ -381,7 +382,6 @@ fn clean_case() -> Case {
 #[test]
 fn a_clean_configuration_has_nothing_to_remark() {
     let case = clean_case();
-    // But for what no file alone can mend.
     let hint = "hint: nothing but its links stands between this pair and a split brain";
     checked(&case, (0, 0, 1), &[hint, "as node node1: 1 hint", "haresources "]);
 }
@@ -396,7 +396,7 @@ fn checks_of_ha_cf_and_authkeys() {
     write(&directory.join("authkeys"), "auth 1\n1 crc\n", "610");
     checked(
         &case,
-        (1, 6, 2),
+        (1, 6, 3),
         &[
             "ha.cf:3:1: warning: warntime (10000 ms) is not below deadtime (10000 ms)",
             "ha.cf:5:1: warning: initdead (15000 ms) is less than twice deadtime",

@@ -78,6 +78,11 @@ pub enum Question {
         /// Own viewpoint.
         set: ResourceSet,
     },
+    /// Ask the device whether it could be used (resources spec 3.4); nothing is reset.
+    FenceDevice {
+        /// Place in [`super::settings::FencingSettings::devices`].
+        device: usize,
+    },
 }
 
 /// What a third-party arbiter is asked.

@@ -104,6 +104,11 @@ impl Handover {
         matches!(self.step, Step::AwaitConsent(_))
     }
 
+    /// We start what the peer gave.
+    pub fn is_acquiring(&self) -> bool {
+        matches!(self.step, Step::Acquiring(_))
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match self.step {
             Step::Idle | Step::Releasing(_) | Step::Acquiring(_) => None,

@@ -95,6 +95,7 @@ pub(super) fn question(what: &Question) -> String {
         Question::Arbiter { verb } => format!("arbiter {}", verb.as_str()),
         Question::Resource { node } => format!("resource {}", escape(node.as_str())),
         Question::Address { set } => format!("address {set}"),
+        Question::FenceDevice { device } => format!("fence-device {device}"),
     }
 }
 

@@ -344,3 +344,97 @@ fn one_of(option: &Part<'_>, value: &str, words: [&str; 2], help: &str) -> Resul
         None => Err(unknown(option, help)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::ha_cf::{self, HaCfReport};
+    use super::super::host::HostFacts;
+    use super::super::source::Source;
+    use super::*;
+
+    fn read(lines: &str) -> HaCfReport {
+        let text = format!(
+            "logfacility none\nkeepalive 1\ndeadtime 10\ninitdead 30\nbcast lo\nauto_failback off\n\
+             node node1 node2\n{lines}\n"
+        );
+        let source = Source::from_bytes(Path::new("/etc/ha.d"), "ha.cf", text.as_bytes());
+        let host = HostFacts { node_name: "node1".to_owned(), ..HostFacts::gather() };
+        ha_cf::read(&source, "node1", &host)
+    }
+
+    fn guards(lines: &str) -> Guards {
+        let report = read(lines);
+        assert!(report.is_good(), "{lines}: {:?}", report.diagnostics);
+        report.settings.guards
+    }
+
+    #[test]
+    fn times_follow_from_deadtime() {
+        assert_eq!(guards(""), Guards::default());
+        let lease = guards("lease /dev/lease").lease.unwrap();
+        // The watchdog has 11 s.
+        assert_eq!((lease.time_ms, lease.interval_ms, lease.margin_ms), (33_000, 3_300, 3_300));
+        let lease = guards("lease /dev/lease time=60 interval=2500ms margin=15").lease.unwrap();
+        assert_eq!((lease.time_ms, lease.interval_ms, lease.margin_ms), (60_000, 2_500, 15_000));
+        let arbiter = guards("arbiter /arbiter").arbiter.unwrap();
+        assert_eq!((arbiter.wait_ms, arbiter.ttl_ms), (12_000, 48_000));
+        assert_eq!((arbiter.interval_ms, arbiter.timeout_ms), (3_000, 3_000));
+        assert!(guards("arbiter /arbiter unreachable=keep").arbiter.unwrap().keeps_unreachable);
+        let ask = guards("ask_before_take on wait=500ms most=2 then=stay tcp=80").ask_before_take.unwrap();
+        assert_eq!((ask.wait_ms, ask.most_ms, ask.then_take, ask.tcp_port), (500, 2_000, false, Some(80)));
+        assert_eq!(guards("ask_before_take off").ask_before_take, None);
+        assert_eq!(guards("resource_fence /cut timeout=9").resource_fence.unwrap().timeout_ms, 9_000);
+        assert!(guards("ping 127.0.0.1\nping_arbitration on").ping_arbitration);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "lease",
+            "lease relative",
+            "lease /",
+            "lease /dev/lease time",
+            "lease /dev/lease time=0",
+            "lease /dev/lease time=1h",
+            "lease /dev/lease colour=red",
+            "lease /dev/lease time=10 interval=2",
+            "lease /dev/lease time=10 margin=3",
+            "lease /dev/lease\nnode node3",
+            "lease /dev/lease\nauto_failback legacy",
+            "arbiter x",
+            "arbiter /x unreachable=perhaps",
+            "arbiter /x ttl=10 wait=6",
+            "arbiter /x wait=10 interval=6",
+            "ask_before_take",
+            "ask_before_take perhaps",
+            "ask_before_take on tcp=0",
+            "ask_before_take on tcp=70000",
+            "ask_before_take on then=run",
+            "ask_before_take on wait=2 most=1",
+            "resource_fence",
+            "resource_fence /x 9",
+            "ping_arbitration on",
+            "ping_arbitration perhaps",
+        ] {
+            assert!(!read(line).is_good(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_open_is_said() {
+        let said = |lines: &str| -> String {
+            let remarks = remarks(&read(lines).settings, false, |_| true);
+            remarks.into_iter().map(|(severity, _, message, _)| format!("{severity:?} {message}\n")).collect()
+        };
+        assert!(said("").contains("nothing but its links"));
+        let lease = said("lease /dev/null");
+        assert!(lease.contains("without a watchdog") && !lease.contains("nothing but"), "{lease}");
+        let fine = said("lease /dev/null\nwatchdog /dev/watchdog");
+        assert!(!fine.contains("Warning"), "{fine}");
+        let short = said("lease /dev/null time=20\nwatchdog /dev/watchdog");
+        assert!(short.contains("shorter than three times the watchdog's (11000 ms)"), "{short}");
+        assert!(said("ping 127.0.0.1\nping_arbitration on\ndeadping 20").contains("longer than deadtime"));
+    }
+}

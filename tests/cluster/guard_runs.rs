@@ -12,6 +12,7 @@ use ha_core::config::settings::AutoFailback;
 use crate::core::Faults;
 use crate::guarded::{Guarding, Trouble};
 use crate::network::Random;
+use crate::outside::Switch;
 use crate::settle;
 use crate::swarm::{self, cut_all, draw_config, number};
 use crate::world::{Action, World};
@@ -82,7 +83,7 @@ fn run(with: With, seed: u64, faults: Faults, record: bool) -> Result<World, (St
     let mut config = draw_config(&mut random, seed, faults, record);
     config.outside.guards = with.guarding(config.dead_time_ms);
     if matches!(with, With::Power | With::PowerAndLease) {
-        config.outside.switches_ms = vec![random.between(1, config.dead_time_ms)];
+        config.outside.switches = vec![Switch::good(random.between(1, config.dead_time_ms))];
     }
     let mut world = World::new(config);
     let mut end_ms = swarm::plan(&mut world, &mut random);

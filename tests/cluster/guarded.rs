@@ -193,7 +193,7 @@ impl World {
         let after_ms = self.random.between(1, 8);
         let life = self.hosts[host].life;
         match what {
-            Question::Fence { .. } => return None,
+            Question::Fence { .. } | Question::FenceDevice { .. } => return None,
             Question::Lease { word } => {
                 let boot = self.surroundings.boots[host];
                 let step = DiskStep { word: *word, asked_ms: self.now_ms, boot };
@@ -225,11 +225,17 @@ impl World {
                 );
             }
             Question::Resource { .. } => {
-                let victim = 1 - host;
                 let then = match self.surroundings.has(host, Trouble::NoFence) {
                     true => Then::Say(Finding::Failed("no such port".to_owned())),
-                    // What serves from there serves nobody any more: as good as gone.
-                    false => Then::Reset(victim),
+                    false => {
+                        // What serves from there serves nobody any more: as good as gone.
+                        let gone = Then::Reset { victim: 1 - host, comes_back: true, under_way: false };
+                        self.push(
+                            self.now_ms + after_ms,
+                            Event::Outside { host, question, life, then: gone },
+                        );
+                        Then::Say(Finding::Yes)
+                    }
                 };
                 self.push(self.now_ms + after_ms, Event::Outside { host, question, life, then });
             }

@@ -25,6 +25,7 @@ mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;
+mod fencing;
 mod former_life;
 mod guard_runs;
 mod guards;

@@ -331,6 +331,7 @@ impl World {
         self.queue.retain(|Reverse(scheduled)| !matches!(scheduled.event, Event::Act(_)));
         self.network.heal();
         self.surroundings.heal();
+        self.config.outside.heal();
         for host in 0..self.hosts.len() {
             let faults = &mut self.hosts[host].kernel.faults;
             faults.hangs = 0;

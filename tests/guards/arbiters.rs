@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::skip;
+use crate::common::skip;
 
 /// One document with its tag and time, and how the server misbehaves.
 #[derive(Default)]

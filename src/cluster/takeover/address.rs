@@ -11,6 +11,13 @@ use super::{Confirm, Pending, Verdict};
 const AGAIN_MS: u64 = 1_000;
 
 impl Cluster {
+    /// For the status.
+    pub(super) fn describe_address(&self) -> Option<String> {
+        let settings = self.settings.takeover.ask_before_take?;
+        let end = if settings.then_take { "then taken" } else { "never taken while it answers" };
+        Some(format!("an address that answers is left alone for {} s, {end}", settings.most_ms / 1000))
+    }
+
     pub(super) fn look_at_address(&mut self, pending: &mut Pending) -> Verdict {
         let asks = self.settings.takeover.ask_before_take.filter(|_| !self.settings.faults.take_unasked);
         let Some(settings) = asks else {

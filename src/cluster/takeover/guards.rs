@@ -54,23 +54,14 @@ impl Cluster {
         self.lease_answered(question, answer) || self.arbiter_answered(question, answer)
     }
 
-    /// Each guard that is configured, fencing among them, one line each, for the status.
-    pub(in crate::cluster) fn guards_describe(&self) -> Vec<String> {
-        let watching = [self.reachable_describe(), self.lease_describe(), self.arbiter_describe()];
-        let settings = &self.settings.takeover;
-        let devices = settings.fencing.devices.len();
-        let power = (devices > 0).then(|| format!("fencing: {devices} devices, before a takeover"));
-        let asks =
-            settings.ask_before_take.map(|_| "ask before take: addresses are asked for first".to_owned());
-        let fence =
-            settings.resource_fence.then(|| "resource fencing: by a program, before a takeover".to_owned());
-        watching.into_iter().chain([power, fence, asks]).flatten().collect()
-    }
-
     /// Everything held here is released, once.
     pub(super) fn give_up_everything(&mut self) {
         let give = self.claims.hold.minus(self.releasing());
         if !give.is_empty() && !self.shutdown.is_under_way() {
+            if self.handover.is_acquiring() {
+                // What the other node gave is not started any more, or is stopped again.
+                self.cancel_handover();
+            }
             self.schedule(Job::Release(give), Purpose::Conflict);
         }
     }

@@ -11,6 +11,14 @@ use super::{Confirm, Pending, Verdict};
 const RETRY_MS: u64 = 5_000;
 
 impl Cluster {
+    /// For the status.
+    pub(super) fn describe_resource_fence(&self) -> Option<String> {
+        self.settings
+            .takeover
+            .resource_fence
+            .then(|| "a program cuts the other node off before a takeover".to_owned())
+    }
+
     pub(super) fn look_at_resource_fence(&mut self, pending: &mut Pending) -> Verdict {
         let Some(node) = self.peer_name().filter(|_| self.settings.takeover.resource_fence) else {
             return Verdict::Open;

@@ -1,7 +1,9 @@
 //! What each part of a run takes from the configuration.
 
+use std::time::Duration;
+
 use crate::cluster::settings::{
-    ArbiterSettings, AskSettings, ClusterSettings, Faults, LeaseSettings, TakeoverSettings,
+    ArbiterSettings, AskSettings, ClusterSettings, Faults, FencingSettings, LeaseSettings, TakeoverSettings,
 };
 use crate::config::settings as config;
 use crate::config::split_brain::Guards;
@@ -58,14 +60,25 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
 /// What runs for questions of the cluster.
 pub(super) fn plans(plan: &Plan) -> Plans {
     let Configuration { ha_cf, resources, .. } = &plan.configuration;
-    Plans { guards: GuardPlans::new(ha_cf, resources, &plan.local), ..Plans::default() }
+    Plans {
+        devices: ha_cf.fencing.devices.clone(),
+        fencing_limit: Duration::from_millis(ha_cf.fencing.limit_ms),
+        guards: GuardPlans::new(ha_cf, resources, &plan.local),
+    }
 }
 
 /// The gates of a takeover.
 fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
-    let guards = &ha_cf.guards;
+    let (fencing, guards) = (&ha_cf.fencing, &ha_cf.guards);
     let watchdog_ms = if ha_cf.watchdog.is_some() { Guards::watchdog_ms(ha_cf.dead_time_ms) } else { 0 };
     TakeoverSettings {
+        mode: ha_cf.takeover,
+        fencing: FencingSettings {
+            devices: fencing.devices.iter().map(|device| device.name.clone()).collect(),
+            delay_ms: fencing.delay_ms,
+            delay_random_ms: fencing.delay_random_ms,
+            waits_for_unheard: fencing.waits_for_unheard,
+        },
         ping_arbitration: guards.ping_arbitration,
         lease: guards.lease.as_ref().map(|lease| LeaseSettings {
             time_ms: lease.time_ms,
@@ -83,7 +96,6 @@ fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
         ask_before_take: guards
             .ask_before_take
             .map(|ask| AskSettings { most_ms: ask.most_ms, then_take: ask.then_take }),
-        ..TakeoverSettings::default()
     }
 }
 

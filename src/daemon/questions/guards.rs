@@ -118,6 +118,7 @@ fn applet(limit: Duration, title: &str) -> Inquiry {
         input: Vec::new(),
         limit,
         title: title.to_owned(),
+        said_as: None,
         judge: Judge::FirstLine,
     }
 }
@@ -130,6 +131,7 @@ fn program(path: &PathBuf, limit: Duration, title: &str, judge: fn(i32) -> Findi
         input: Vec::new(),
         limit,
         title: title.to_owned(),
+        said_as: None,
         judge: Judge::Code(judge),
     }
 }

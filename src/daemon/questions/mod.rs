@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::event::{Finding, Question, QuestionId};
+use crate::config::settings::FencingDevice;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
@@ -27,7 +28,6 @@ use guards::{first_line, DiskChild};
 mod fence;
 mod guards;
 
-pub use fence::Device;
 pub use guards::GuardPlans;
 
 /// Bytes of a child's output that are kept; the rest is read and dropped.
@@ -43,7 +43,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Plans {
     /// The devices in the order of `FencingSettings::devices`.
-    pub devices: Vec<Device>,
+    pub devices: Vec<FencingDevice>,
     /// How long a device may take for one reset.
     pub fencing_limit: Duration,
     /// What the guards need.
@@ -64,6 +64,8 @@ pub struct Inquiry {
     pub limit: Duration,
     /// What its lines in the log begin with.
     pub title: String,
+    /// Its end is logged as that of a child of the original: under this name, with this exit code.
+    pub said_as: Option<(String, fn(i32) -> i32)>,
     /// What its end means.
     pub judge: Judge,
 }
@@ -130,7 +132,8 @@ impl Questions {
     /// Starts what answers the question.
     pub fn ask(&mut self, question: QuestionId, what: &Question) {
         let inquiry = match what {
-            Question::Fence { node, device } => fence::inquiry(&self.plans, node, *device),
+            Question::Fence { node, device } => fence::reset(&self.plans, node, *device),
+            Question::FenceDevice { device } => fence::check(&self.plans, *device),
             Question::Lease { .. } if self.disk_child.hangs() => Err("the disk hangs".to_owned()),
             Question::Lease { word } => self.plans.guards.lease(*word),
             Question::Arbiter { verb } => self.plans.guards.arbiter(*verb),
@@ -211,7 +214,8 @@ async fn follow(
     mut child: Child,
     unwanted: oneshot::Receiver<()>,
 ) -> Option<(Finding, Vec<(LogLevel, String)>)> {
-    let Inquiry { input, limit, title, judge, .. } = &inquiry;
+    let Inquiry { input, limit, title, judge, said_as, .. } = &inquiry;
+    let pid = child.id().unwrap_or(0);
     if let Some(mut pipe) = child.stdin.take() {
         // Whoever does not read it keeps nobody waiting: it fits.
         let _ = tokio::time::timeout(*limit, pipe.write_all(input)).await;
@@ -226,13 +230,19 @@ async fn follow(
     let text = tokio::time::timeout(LAST_WORDS, reading).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let (finding, lines) = match (ending, judge) {
-        (Ending::Code(_), Judge::FirstLine) => (first_line(&text), Vec::new()),
-        (Ending::Code(code), Judge::Code(judge)) => (judge(code), lines(title, &text)),
-        (ending, _) => match without_code(ending, title, *limit) {
-            Some(finding) => (finding, lines(title, &text)),
-            None => return None,
-        },
+    let mut lines = match judge {
+        Judge::Code(_) => lines(title, &text),
+        Judge::FirstLine => Vec::new(),
+    };
+    if let (Some((name, shown)), Ending::Code(code)) = (said_as, &ending) {
+        let code = shown(*code);
+        let level = if code == 0 { LogLevel::Info } else { LogLevel::Warning };
+        lines.push((level, format!("Managed {name} process {pid} exited with return code {code}.")));
+    }
+    let finding = match (ending, judge) {
+        (Ending::Code(_), Judge::FirstLine) => first_line(&text),
+        (Ending::Code(code), Judge::Code(judge)) => judge(code),
+        (ending, _) => without_code(ending, title, *limit)?,
     };
     Some((finding, lines))
 }
@@ -320,6 +330,7 @@ mod tests {
             input: b"secret\n".to_vec(),
             limit,
             title: "test".into(),
+            said_as: None,
             judge: Judge::Code(judge),
         }
     }
