@@ -406,7 +406,7 @@ fn checks_of_ha_cf_and_authkeys() {
             "ha.cf: warning: auto_failback is missing",
             "authkeys: warning: packets are signed with crc",
             "authkeys: warning: the mode is 610",
-            "1 error, 6 warnings, 2 hints",
+            "1 error, 6 warnings, 3 hints",
         ],
     );
     write(&directory.join("authkeys"), "auth 1\n1 sha1 short\n", "600");

@@ -66,6 +66,8 @@ pub enum AlarmKind {
     Maintenance,
     /// The watchdog is no longer fed.
     WatchdogFailed,
+    /// A guard lets this node hold nothing: it gave up what it had.
+    GaveUp,
 }
 
 /// One row of [`ALARMS`].
@@ -118,6 +120,7 @@ pub const ALARMS: &[AlarmRow] = &[
     happens(AlarmKind::AddressLost, "address-lost"),
     lasts(AlarmKind::Maintenance, "maintenance", "maintenance is over"),
     happens(AlarmKind::WatchdogFailed, "watchdog-failed"),
+    lasts(AlarmKind::GaveUp, "gave-up", "this node may hold resources again"),
 ];
 
 impl AlarmKind {

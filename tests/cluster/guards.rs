@@ -1,6 +1,7 @@
 //! Goal: each guard does what its page says, in partitions of every shape.
 //! Method: one named situation each; the random runs are in `guard_runs`.
 
+use ha_core::cluster::alarm::AlarmKind;
 use ha_core::cluster::event::Command;
 use ha_core::cluster::settings::AskSettings;
 use ha_core::config::settings::AutoFailback;
@@ -294,6 +295,38 @@ fn who_takes_what_is_not_cut_off_is_caught() {
     pair.act(Action::Trouble(A, Trouble::NoFence, true)).act(Action::Trouble(B, Trouble::NoFence, true));
     pair.part().run_ms(5_000);
     assert!(!pair.world.checker.never_two_owners());
+}
+
+// ---- all of them -------------------------------------------------------------------------------
+
+#[test]
+fn a_person_overrules_what_only_guesses() {
+    let away =
+        |trouble| [(A, trouble), (B, trouble)].map(|(host, trouble)| Action::Trouble(host, trouble, true));
+    for (guards, trouble) in [(Guarding::arbiter(DEAD_MS), Trouble::NoArbiter), (pings(), Trouble::NoPings)] {
+        let mut pair = pair(guards);
+        pair.run_ms(2_000).crash(B);
+        away(trouble).into_iter().for_each(|action| pair.world.act(action));
+        pair.run_ms(10_000);
+        assert!(nothing_anywhere(&pair.world), "{trouble:?}");
+        for kind in [AlarmKind::GaveUp, AlarmKind::TakeoverRefused] {
+            assert!(
+                pair.world.hosts[A].alarms.iter().any(|alarm| alarm.kind == kind),
+                "{trouble:?} {kind:?}"
+            );
+        }
+        assert!(pair.ask(A, Command::ConfirmTakeover));
+        pair.run_ms(200).owners(A, A).always(20_000, "it stays", |world| world.serves(A, HOME_B));
+        pair.heal();
+    }
+}
+
+#[test]
+fn nobody_overrules_a_node_that_writes() {
+    let mut pair = pair(Guarding::lease(DEAD_MS, true));
+    pair.part().crash(A).start(A).run_ms(30_000).owners(B, B);
+    assert!(!pair.ask(A, Command::ConfirmTakeover), "the other one lives, the disk says");
+    pair.heal().never_two();
 }
 
 #[test]

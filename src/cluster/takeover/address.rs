@@ -32,6 +32,7 @@ impl Cluster {
             Some(Finding::Yes | Finding::Found(_)) => return Verdict::Open,
             Some(Finding::No(why) | Finding::Failed(why)) => {
                 self.log_limited("ask-before-take", LogLevel::Warning, &format!("not taken yet: {why}"));
+                self.say_refused(&why);
                 (pending.due_ms, pending.step) = (Some(now_ms + AGAIN_MS), 1);
                 why
             }

@@ -14,6 +14,7 @@
 
 use crate::types::LogLevel;
 
+use super::super::alarm::AlarmKind;
 use super::super::event::{ArbiterVerb, Finding, Question, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
@@ -38,6 +39,11 @@ pub(in crate::cluster) struct Arbiter {
 }
 
 impl Arbiter {
+    /// Nothing may be held.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// A token asked for again is granted again.
     pub fn visit(&mut self, form: &mut Form) {
         form.flag("arbiter.lost", &mut self.lost);
@@ -78,8 +84,11 @@ impl Cluster {
             self.takeover.guards.arbiter.alone_ms.get_or_insert(now_ms);
         } else if hears_us && peer.is_live() {
             let arbiter = &mut self.takeover.guards.arbiter;
-            (arbiter.alone_ms, arbiter.lost) = (None, false);
+            arbiter.alone_ms = None;
             arbiter.gives_back |= arbiter.token.take().is_some();
+            if std::mem::take(&mut arbiter.lost) {
+                self.alarm_over(AlarmKind::GaveUp, "arbiter", None);
+            }
         }
         self.arbiter_let_go(settings);
         self.arbiter_ask(settings);
@@ -113,7 +122,7 @@ impl Cluster {
             let why = if had { "its token could not be renewed" } else { "it did not answer" };
             self.arbiter_lose(why);
         }
-        if self.takeover.guards.arbiter.lost && !self.settings.faults.ignore_arbiter {
+        if self.takeover.guards.arbiter.lost && self.guards_rule() && !self.settings.faults.ignore_arbiter {
             self.give_up_everything();
         }
     }
@@ -123,6 +132,7 @@ impl Cluster {
         if !std::mem::replace(&mut self.takeover.guards.arbiter.lost, true) {
             let text = format!("arbiter: {why}: nothing is taken, and what is held here is given up");
             self.log(LogLevel::Critical, &text);
+            self.alarm(AlarmKind::GaveUp, "arbiter", &text);
         }
     }
 
@@ -177,6 +187,7 @@ impl Cluster {
             self.log(LogLevel::Info, "arbiter: this node has the token");
         }
         if std::mem::take(&mut self.takeover.guards.arbiter.lost) {
+            self.alarm_over(AlarmKind::GaveUp, "arbiter", None);
             self.take_again();
         }
     }
@@ -195,6 +206,9 @@ impl Cluster {
             None if arbiter.why.is_empty() => "for the arbiter's answer".to_owned(),
             None => format!("the arbiter does not say yes: {}", arbiter.why),
         };
+        if !self.takeover.guards.arbiter.why.is_empty() {
+            self.say_refused(&why);
+        }
         Verdict::Wait { why, confirm: Confirm::Opens }
     }
 

@@ -1,5 +1,8 @@
 //! What the guards have in common: those that watch all the time, not only while a takeover waits.
 
+use crate::types::LogLevel;
+
+use super::super::alarm::AlarmKind;
 use super::super::event::{Finding, Job, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
@@ -16,6 +19,10 @@ pub(in crate::cluster) struct Guards {
     pub(super) lease: Lease,
     pub(super) arbiter: Arbiter,
     pub(super) reachable: Reachable,
+    /// A person confirmed that the other node is down; until it is heard.
+    confirmed: bool,
+    /// It was told that the takeover under way is refused.
+    refused: bool,
 }
 
 impl Guards {
@@ -23,11 +30,13 @@ impl Guards {
         self.lease.visit(form);
         self.arbiter.visit(form);
         self.reachable.visit(form);
+        form.flag("guards.confirmed", &mut self.confirmed);
     }
 
     /// What decides.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { lease, arbiter, reachable } = self;
+        let Self { lease, arbiter, reachable, confirmed, refused: _ } = self;
+        into.add(confirmed);
         lease.fingerprint(into);
         arbiter.fingerprint(into);
         reachable.fingerprint(into);
@@ -37,6 +46,10 @@ impl Guards {
 impl Cluster {
     /// After every input: lets go of what may not be held, asks what is to be known.
     pub(in crate::cluster) fn advance_guards(&mut self) {
+        if self.peer().is_none_or(|peer| !peer.is_dead()) {
+            self.takeover.guards.confirmed = false;
+        }
+        self.takeover.guards.refused &= self.takeover.is_pending();
         self.advance_lease();
         if !self.ended {
             self.advance_arbiter();
@@ -64,6 +77,39 @@ impl Cluster {
             }
             self.schedule(Job::Release(give), Purpose::Conflict);
         }
+    }
+
+    /// A person said that the other node is down: what only guesses at that holds nothing back.
+    pub(super) fn guards_confirmed(&mut self) {
+        self.takeover.guards.confirmed = true;
+    }
+
+    /// Whether a guard that can be overruled may make this node give up what it holds.
+    pub(super) fn guards_rule(&self) -> bool {
+        !self.takeover.guards.confirmed
+    }
+
+    /// Tells once for a takeover that a guard stands in its way.
+    pub(super) fn say_refused(&mut self, why: &str) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        if !std::mem::replace(&mut self.takeover.guards.refused, true) {
+            let text = format!("node {name} is dead and is not taken over: {why}");
+            self.log(LogLevel::Warning, &text);
+            self.alarm(AlarmKind::TakeoverRefused, name.as_str(), &text);
+        }
+    }
+
+    /// What is wrong with the guards, for the status.
+    pub(super) fn guards_alarms(&self) -> Vec<String> {
+        let Guards { lease, arbiter, reachable, .. } = &self.takeover.guards;
+        let lost = [
+            (lease.is_lost(), "the lease could not be renewed: this node may hold nothing"),
+            (arbiter.is_lost(), "the arbiter has not given its token: this node may hold nothing"),
+            (reachable.is_lost(), "no ping node and no other node is heard: this node may hold nothing"),
+        ];
+        lost.into_iter().filter(|(lost, _)| *lost).map(|(_, text)| text.to_owned()).collect()
     }
 
     /// What was given up may be held again: taken as after the peer's death, through all gates.

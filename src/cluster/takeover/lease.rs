@@ -36,6 +36,7 @@
 use crate::types::lease::LeaseRecord;
 use crate::types::{LogLevel, ResourceSet};
 
+use super::super::alarm::AlarmKind;
 use super::super::event::{ExitReason, Finding, Output, Question, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
@@ -92,6 +93,11 @@ pub(in crate::cluster) struct Lease {
 }
 
 impl Lease {
+    /// Too long without a word.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// What is asked is asked again by the program that goes on.
     pub fn visit(&mut self, form: &mut Form) {
         form.optional("lease.renewed", &mut self.renewed_ms);
@@ -256,6 +262,9 @@ impl Cluster {
             let why = self.takeover.guards.lease.failing.as_deref().unwrap_or("no answer from the disk");
             let text = format!("the lease could not be renewed ({why}): giving up everything here");
             self.log(LogLevel::Critical, &text);
+            if has {
+                self.alarm(AlarmKind::GaveUp, "lease", &text);
+            }
             // Whoever is there and whose own lease is good gets it without a gap.
             let _ = self.request_standby(self.claims.hold);
         }
@@ -287,6 +296,7 @@ impl Cluster {
     /// The disk took a word again.
     fn lease_is_back(&mut self) {
         self.log(LogLevel::Info, "the lease is renewed again");
+        self.alarm_over(AlarmKind::GaveUp, "lease", None);
         self.take_again();
     }
 
@@ -400,11 +410,25 @@ impl Cluster {
         }
     }
 
-    pub(super) fn look_at_lease(&mut self, _: &mut Pending) -> Verdict {
+    pub(super) fn look_at_lease(&mut self, pending: &mut Pending) -> Verdict {
+        let verdict = self.lease_verdict();
+        if let (Verdict::Wait { why, .. }, Some(settings)) = (&verdict, self.settings.takeover.lease) {
+            // A dead node's word stands still for long enough long before.
+            let limit_ms = 2 * (settings.time_ms + settings.margin_ms);
+            if self.now.monotonic_ms >= pending.gate_since_ms + limit_ms {
+                self.say_refused(&why.clone());
+            }
+        }
+        verdict
+    }
+
+    fn lease_verdict(&mut self) -> Verdict {
         let Some(settings) = self.settings.takeover.lease else {
             return Verdict::Open;
         };
         let wait = |why: &str| Verdict::Wait { why: why.to_owned(), confirm: Confirm::Opens };
+        let refused =
+            |why: &'static str| Verdict::Wait { why: why.to_owned(), confirm: Confirm::Refused(why) };
         let (fresh, generation) = (self.lease_allows(), self.settings.generation.0);
         let known_generation = self.peer().map_or(0, |peer| peer.generation.0);
         let trusts = self.settings.faults.trust_any_lease;
@@ -414,14 +438,14 @@ impl Cluster {
             return Verdict::Open;
         }
         if lease.yields != (0, 0) {
-            return wait("this node gave way to the other one, whose word on the disk still changes");
+            return refused("this node gave way to the other one, whose word on the disk still changes");
         }
         if lease.claim == 0 {
             lease.claims_made += 1;
             lease.claim = lease.claims_made;
         }
         if !fresh {
-            return wait("this node's own lease is not renewed");
+            return refused("this node's own lease is not renewed");
         }
         let Some(watch) = lease.watch.filter(|_| lease.said.claim == lease.claim) else {
             return wait("for the disk");

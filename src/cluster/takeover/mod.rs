@@ -356,6 +356,7 @@ impl Cluster {
         }
         let place = pending.held_by;
         pending.opened |= 1 << place;
+        self.guards_confirmed();
         let gate = GATES.get(place).map_or("start", |gate| gate.name);
         let text = format!(
             "a person confirmed that node {name} is down: its resources are taken over without waiting for {gate}"
@@ -442,7 +443,7 @@ impl Cluster {
     pub(super) fn takeover_alarms(&self) -> Vec<String> {
         let waits = self.takeover.pending.as_ref().filter(|pending| pending.confirm == Confirm::Opens);
         let text = |pending: &Pending| format!("{}: ha takeover --confirm", pending.why);
-        waits.map(text).into_iter().chain(self.fencing_alarms()).collect()
+        waits.map(text).into_iter().chain(self.fencing_alarms()).chain(self.guards_alarms()).collect()
     }
 
     /// `stonith`: what became of fencing a node, for everybody (resources spec 2.2).

@@ -8,6 +8,7 @@
 
 use crate::types::LogLevel;
 
+use super::super::alarm::AlarmKind;
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
 use super::super::handover::Origin;
@@ -24,6 +25,11 @@ pub(in crate::cluster) struct Reachable {
 }
 
 impl Reachable {
+    /// Nothing may be held.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// A comparison begins anew.
     pub fn visit(&mut self, form: &mut Form) {
         form.flag("reachable.lost", &mut self.lost);
@@ -51,7 +57,7 @@ impl Cluster {
             self.takeover.guards.reachable.worse_ms = None;
             self.reachable_alone();
         } else {
-            self.takeover.guards.reachable.lost = false;
+            self.reachable_again();
             self.reachable_compare();
         }
     }
@@ -59,20 +65,30 @@ impl Cluster {
     fn reachable_alone(&mut self) {
         let cut_off = self.pings.iter().all(super::super::ping::PingNode::is_dead);
         if !cut_off {
-            if self.reachable_count() > 0 && std::mem::take(&mut self.takeover.guards.reachable.lost) {
+            if self.reachable_count() > 0 && self.reachable_again() {
                 self.take_again();
             }
             return;
         }
-        if self.claims.hold.is_empty() || self.settings.faults.hold_cut_off {
+        if self.claims.hold.is_empty() || self.settings.faults.hold_cut_off || !self.guards_rule() {
             return;
         }
         if !std::mem::replace(&mut self.takeover.guards.reachable.lost, true) {
             let text = "neither the other node nor any ping node is heard: this node is cut off and gives \
                         up everything";
             self.log(LogLevel::Critical, text);
+            self.alarm(AlarmKind::GaveUp, "ping_arbitration", text);
         }
         self.give_up_everything();
+    }
+
+    /// `true` when it was not so before.
+    fn reachable_again(&mut self) -> bool {
+        let was_lost = std::mem::take(&mut self.takeover.guards.reachable.lost);
+        if was_lost {
+            self.alarm_over(AlarmKind::GaveUp, "ping_arbitration", None);
+        }
+        was_lost
     }
 
     fn reachable_count(&self) -> u64 {
@@ -120,6 +136,9 @@ impl Cluster {
         let since_ms = pending.since_ms;
         if self.pings.iter().any(|ping| ping.answers() && ping.answered_since(since_ms)) {
             return Verdict::Open;
+        }
+        if self.pings.iter().all(super::super::ping::PingNode::is_dead) {
+            self.say_refused("no ping node answers here");
         }
         let why = "no ping node has answered since the other node was lost".to_owned();
         Verdict::Wait { why, confirm: Confirm::Opens }

@@ -3,6 +3,7 @@
 
 use crate::types::LogLevel;
 
+use super::super::alarm::AlarmKind;
 use super::super::event::{Finding, Question};
 use super::super::Cluster;
 use super::{Confirm, Pending, Verdict};
@@ -32,6 +33,7 @@ impl Cluster {
             Some(Finding::No(why) | Finding::Failed(why)) => {
                 let text = format!("resource fencing of node {node} failed: {why}; nothing is taken");
                 self.log(LogLevel::Error, &text);
+                self.alarm(AlarmKind::FencingFailed, node.as_str(), &text);
                 pending.due_ms = Some(now_ms + RETRY_MS);
             }
             None => {}

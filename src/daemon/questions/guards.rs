@@ -1,7 +1,7 @@
 //! What runs for the guards (ha-guards(7)): `ha guard` for the lease and for addresses, the
 //! administrator's programs for the arbiter and for resource fencing.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::killpg;
@@ -123,9 +123,9 @@ fn applet(limit: Duration, title: &str) -> Inquiry {
     }
 }
 
-fn program(path: &PathBuf, limit: Duration, title: &str, judge: fn(i32) -> Finding) -> Inquiry {
+fn program(path: &Path, limit: Duration, title: &str, judge: fn(i32) -> Finding) -> Inquiry {
     Inquiry {
-        program: Program::File(path.clone()),
+        program: Program::File(path.to_owned()),
         arguments: Vec::new(),
         variables: Vec::new(),
         input: Vec::new(),

@@ -65,10 +65,13 @@ pub struct Inquiry {
     /// What its lines in the log begin with.
     pub title: String,
     /// Its end is logged as that of a child of the original: under this name, with this exit code.
-    pub said_as: Option<(String, fn(i32) -> i32)>,
+    pub said_as: Option<SaidAs>,
     /// What its end means.
     pub judge: Judge,
 }
+
+/// A name and what turns the exit code into that of the original.
+pub type SaidAs = (String, fn(i32) -> i32);
 
 /// How a child's end becomes an answer.
 #[derive(Debug, Clone, Copy)]
