@@ -6,6 +6,7 @@ mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
+mod confirm;
 mod delnode;
 mod demo;
 mod dopd;
@@ -44,6 +45,7 @@ const PROGRAMS: &[Applet] = &[
     apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    confirm::APPLET,
     delnode::APPLET,
     demo::APPLET,
     dopd::APPLET,
@@ -93,5 +95,6 @@ fn main() {
     // What an old configuration asks for by a path that is gone runs from here.
     let names = APPLETS.iter().flat_map(|applet| applet.names.iter().copied());
     ha_core::config::host::announce_applets(names.collect());
+    ha_core::config::host::announce_fencing(ha_core::stonith::probe);
     std::process::exit(i32::from(multicall::run(APPLETS, std::env::args_os())));
 }

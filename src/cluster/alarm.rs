@@ -247,7 +247,6 @@ impl Cluster {
         }
     }
 
-    #[allow(dead_code)] // fencing
     /// It is known that the silent peer is down, by fencing or by a person's word: no partition.
     pub(super) fn peer_is_proven_down(&mut self) {
         self.alarms.peer_unproven = false;

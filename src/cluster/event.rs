@@ -54,6 +54,11 @@ pub enum Question {
         /// Place in [`super::settings::FencingSettings::devices`].
         device: usize,
     },
+    /// Ask the device whether it could be used (resources spec 3.4); nothing is reset.
+    FenceDevice {
+        /// Place in [`super::settings::FencingSettings::devices`].
+        device: usize,
+    },
 }
 
 /// Answer to a [`Question`].

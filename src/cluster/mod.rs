@@ -198,7 +198,10 @@ impl Cluster {
             Input::Answer { question, answer } => self.answered(question, answer),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
-            Input::PeerWasAway => self.claims.needs_failback = true,
+            Input::PeerWasAway => {
+                self.claims.needs_failback = true;
+                self.takeover_was_before();
+            }
             Input::FormerBeat(at_ms) => self.note_former_beat(at_ms),
         }
         self.settle();
@@ -265,6 +268,7 @@ impl Cluster {
         }
         if self.settings.manage_resources && self.liveness.communication_up {
             self.advance_takeover();
+            self.check_devices();
             self.decide_first_acquisition();
             self.ask_returned_peer();
             self.follow_late_consent();

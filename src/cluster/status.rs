@@ -30,6 +30,7 @@ impl Cluster {
             communication_up: self.liveness.communication_up,
             nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
+            guards: self.guards(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()
@@ -103,7 +104,7 @@ impl Cluster {
     }
 
     fn alarms(&self) -> Vec<String> {
-        let mut alarms = Vec::new();
+        let mut alarms = self.takeover_alarms();
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
         let peer_live = self.peer_is_live() && self.claims.peer_known;
         if peer_live && !overlap.is_empty() {

@@ -88,6 +88,7 @@ pub(super) fn command(command: Command) -> String {
 pub(super) fn question(what: &Question) -> String {
     match what {
         Question::Fence { node, device } => format!("fence {} {device}", escape(node.as_str())),
+        Question::FenceDevice { device } => format!("fence-device {device}"),
     }
 }
 

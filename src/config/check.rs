@@ -119,6 +119,7 @@ pub fn check_from(
         checker.failback(report);
         checker.links(report);
         checker.lines_and_pings(report);
+        checker.fencing(report);
     }
     if let Some(keys) = &examination.auth_keys.keys {
         checker.keys(keys);
@@ -249,6 +250,21 @@ impl Checker<'_> {
             let message = "ping nodes are shown, but no program acts on them".to_owned();
             let help = "to move resources to the better connected host: respawn hacluster .../ipfail";
             self.add(Severity::Hint, HA_CF, place.clone(), message, help);
+        }
+    }
+
+    /// Fencing that would not work, or that both nodes begin at the same moment.
+    fn fencing(&mut self, report: &HaCfReport) {
+        let fencing = &report.settings.fencing;
+        if fencing.devices.is_empty() && report.given.contains_key("stonith_host") {
+            let message = "no fencing device can be used on this node".to_owned();
+            let help = "the name behind stonith_host is the node that resets, not the one that is reset";
+            self.add(Severity::Warning, HA_CF, place_of(report, "stonith_host"), message, help);
+        }
+        if !fencing.devices.is_empty() && fencing.delay_ms + fencing.delay_random_ms == 0 {
+            let message = "both nodes reset at once: a cut between them may take both down".to_owned();
+            let help = "leave stonith_delay out, or give it a time that a reset takes";
+            self.add(Severity::Warning, HA_CF, place_of(report, "stonith_delay"), message, help);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod check;
 mod clients;
 pub mod diagnostic;
 pub mod directive;
+mod fencing;
 mod guards;
 pub mod ha_cf;
 pub mod haresources;

@@ -146,6 +146,7 @@ impl Driver {
         let command = match request {
             CommandRequest::Standby(set) => Command::Standby(set),
             CommandRequest::Takeover(set) => Command::Takeover(set),
+            CommandRequest::ConfirmTakeover => Command::ConfirmTakeover,
         };
         self.feed(Input::Command { request: id, command });
     }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::signal::unix::SignalKind;
 
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::handoff::HandoffError;
@@ -46,9 +46,11 @@ use super::watchdog::Watchdog;
 
 mod guarded;
 mod settings;
+mod signals;
 mod successor;
 
 use settings::{apphb_client, cluster_settings, open_watchdog, parameters, plans, wire_format};
+use signals::Signals;
 use successor::Successor;
 
 pub use successor::End;
@@ -138,36 +140,6 @@ fn make_cluster(plan: &Plan) -> Result<Cluster, HandoffError> {
     match &plan.state {
         Some(state) => Cluster::import(cluster_settings(plan), now(), &state.cluster),
         None => Ok(Cluster::new(cluster_settings(plan), now())),
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    louder: Signal,
-    quieter: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            louder: signal(SignalKind::user_defined1())?,
-            quieter: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.hang_up.recv() => SignalKind::hangup(),
-            _ = self.louder.recv() => SignalKind::user_defined1(),
-            _ = self.quieter.recv() => SignalKind::user_defined2(),
-        }
     }
 }
 

@@ -111,6 +111,8 @@ pub enum CommandRequest {
     Standby(ResourceSet),
     /// This node wants the set; from this node's viewpoint.
     Takeover(ResourceSet),
+    /// A person knows that the other node is down: a takeover that waits goes on.
+    ConfirmTakeover,
 }
 
 /// What has to happen beside the replies.
@@ -439,6 +441,9 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
     if uid != 0 && parameters.command_gid != Some(gid) {
         return refuse("only root and the group of the socket's directory may give this command");
     }
+    if request.text("command") == Some("confirm-takeover") {
+        return effect(Effect::Command(CommandRequest::ConfirmTakeover));
+    }
     let set = match request.text("rsc_hold") {
         Some("all") => ResourceSet::ALL,
         Some("local") => ResourceSet::LOCAL,
@@ -451,7 +456,7 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
     match request.text("command") {
         Some("standby") => effect(Effect::Command(CommandRequest::Standby(set))),
         Some("takeover") => effect(Effect::Command(CommandRequest::Takeover(set))),
-        _ => refuse("command must be standby or takeover"),
+        _ => refuse("command must be standby, takeover or confirm-takeover"),
     }
 }
 

@@ -312,6 +312,7 @@ impl World {
         self.table.row(self.now_ms, &self.hosts, || "** heal".to_owned());
         self.queue.retain(|Reverse(scheduled)| !matches!(scheduled.event, Event::Act(_)));
         self.network.heal();
+        self.config.outside.heal();
         for host in 0..self.hosts.len() {
             let faults = &mut self.hosts[host].kernel.faults;
             faults.hangs = 0;

@@ -1,6 +1,8 @@
 //! What each part of a run takes from the configuration.
 
-use crate::cluster::settings::{ClusterSettings, Faults};
+use std::time::Duration;
+
+use crate::cluster::settings::{ClusterSettings, Faults, FencingSettings, TakeoverSettings};
 use crate::config::settings as config;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
@@ -45,15 +47,32 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
-        takeover: Default::default(),
+        takeover: takeover_settings(ha_cf),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
     }
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(_: &config::HaCf) -> Plans {
-    Plans::default()
+pub(super) fn plans(ha_cf: &config::HaCf) -> Plans {
+    Plans {
+        devices: ha_cf.fencing.devices.clone(),
+        fencing_limit: Duration::from_millis(ha_cf.fencing.limit_ms),
+    }
+}
+
+/// The gates of a takeover.
+fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
+    let fencing = &ha_cf.fencing;
+    TakeoverSettings {
+        mode: ha_cf.takeover,
+        fencing: FencingSettings {
+            devices: fencing.devices.iter().map(|device| device.name.clone()).collect(),
+            delay_ms: fencing.delay_ms,
+            delay_random_ms: fencing.delay_random_ms,
+            waits_for_unheard: fencing.waits_for_unheard,
+        },
+    }
 }
 
 /// What clients may ask, and what they are told of the configuration.
