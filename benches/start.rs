@@ -1,7 +1,8 @@
 //! How long a start takes: from exec to the first beat on the network, and of `ha --list`.
 //!
 //! `cargo bench --bench start`; with `HA_STATIC_BIN` the binary of that name is measured. Root only: each
-//! daemon runs in a network namespace of this process, whose loopback shows the packets.
+//! daemon runs in a network namespace of this process, whose loopback shows the packets. On a machine that
+//! has other work `chrt -f 50` before the command keeps that out of the times.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
