@@ -1,5 +1,6 @@
 """What the package files are like, without installing them."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -70,7 +71,11 @@ def header(data, start, padded):
 
 def same_bytes(supplies):
     """The same binary and commit give the same packages, whatever the folder and the umask."""
-    again = [supplies.build_deb("again", 1), *supplies.build_rpm("again", 1)]
+    before = os.umask(0o077)
+    try:
+        again = [supplies.build_deb("again", 1), *supplies.build_rpm("again", 1)]
+    finally:
+        os.umask(before)
     for one, other in zip([supplies.deb, *supplies.rpms], again):
         check(f"{one.name} again: the same bytes", one.read_bytes() == other.read_bytes(),
               subprocess.run(["cmp", one, other], capture_output=True, text=True, check=False).stdout)

@@ -415,9 +415,9 @@ def replaced_systemd(supplies):
             wait_stable(one)
             wait_stable(two)
             check("the address is somewhere, and once", holds_address(one) != holds_address(two))
-        one.sh("dpkg -P heartbeat cluster-glue 2>&1")
-        check("after a purge of the original it still starts at boot",
-              one.try_sh("systemctl is-enabled heartbeat.service")[1] == "enabled\n")
+            check("it says what a purge of the original needs", "give: systemctl enable heartbeat" in said, said)
+        one.sh("dpkg -P heartbeat cluster-glue 2>&1 && systemctl enable heartbeat.service")
+        check("after that it starts at boot", one.sh("systemctl is-enabled heartbeat.service") == "enabled\n")
 
 
 def empty_root(supplies):
