@@ -5,10 +5,10 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{symlink, DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use crate::config::host::applets;
 use crate::config::script_class;
 use crate::log::LogLine;
 use crate::resource::{MAPPING_FUNCTIONS, OCF_FUNCTIONS, SHELL_FUNCTIONS};
@@ -84,26 +84,22 @@ fn make_programs(folder: &Path) -> io::Result<()> {
     for (name, text) in [(FUNCTIONS, SHELL_FUNCTIONS), (MAPPING, MAPPING_FUNCTIONS), (OCF, OCF_FUNCTIONS)] {
         write_new(&folder.join(name), text)?;
     }
-    let status = Command::new(own_file())
-        .args(["--install", "-s"])
-        .arg(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("ha --install ended with {status}")))
+    let program = own_file()?;
+    for name in applets() {
+        symlink(&program, folder.join(name))?;
     }
+    Ok(())
 }
 
 /// This program's file: the new one, where it was replaced since this process started.
-fn own_file() -> PathBuf {
-    const RUNNING: &str = "/proc/self/exe";
-    let file = fs::read_link(RUNNING).unwrap_or_default();
-    let file = file.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-    if Path::new(&file).exists() { file } else { RUNNING.to_owned() }.into()
+fn own_file() -> io::Result<PathBuf> {
+    let file = fs::read_link("/proc/self/exe")?;
+    let file = PathBuf::from(file.to_string_lossy().trim_end_matches(" (deleted)").to_owned());
+    if file.exists() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is gone", file.display())))
+    }
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
