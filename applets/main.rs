@@ -11,6 +11,7 @@ mod delnode;
 mod demo;
 mod dopd;
 mod findif;
+mod guard;
 mod ha_logd;
 mod ha_logger;
 mod harc;
@@ -51,6 +52,7 @@ const PROGRAMS: &[Applet] = &[
     demo::APPLET,
     dopd::APPLET,
     findif::APPLET,
+    guard::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,

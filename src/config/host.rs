@@ -75,9 +75,9 @@ pub fn announce_applets(names: Vec<&'static str>) {
     let _ = APPLETS.set(names);
 }
 
-/// What [`announce_applets`] said; empty before that.
-pub fn applets() -> Vec<&'static str> {
-    APPLETS.get().cloned().unwrap_or_default()
+/// Their names; none in a program that did not say.
+pub fn applet_names() -> &'static [&'static str] {
+    APPLETS.get().map(Vec::as_slice).unwrap_or_default()
 }
 
 impl HostFacts {
@@ -96,7 +96,7 @@ impl HostFacts {
             group,
             is_executable,
             fencing_device: FENCING.get().copied().unwrap_or(|_, _| Err(DeviceFault::Type)),
-            applets: applets(),
+            applets: applet_names().to_vec(),
         }
     }
 

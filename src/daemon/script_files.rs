@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{symlink, DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::host::applets;
+use crate::config::host::applet_names;
 use crate::config::script_class;
 use crate::log::LogLine;
 use crate::resource::{MAPPING_FUNCTIONS, OCF_FUNCTIONS, SHELL_FUNCTIONS};
@@ -84,9 +84,10 @@ fn make_programs(folder: &Path) -> io::Result<()> {
     for (name, text) in [(FUNCTIONS, SHELL_FUNCTIONS), (MAPPING, MAPPING_FUNCTIONS), (OCF, OCF_FUNCTIONS)] {
         write_new(&folder.join(name), text)?;
     }
-    let program = own_file()?;
-    for name in applets() {
-        symlink(&program, folder.join(name))?;
+    // Not by a program of its own: a start waits for this.
+    let file = own_file()?;
+    for name in applet_names() {
+        symlink(&file, folder.join(name))?;
     }
     Ok(())
 }

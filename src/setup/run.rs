@@ -6,7 +6,7 @@ use super::init::{self, InitOptions};
 use super::install::{install, InstallOptions};
 use super::keygen::{keygen, KeygenOptions};
 use super::uninstall::{uninstall, UninstallOptions};
-use crate::config::host::applets;
+use crate::config::host::applet_names;
 use crate::ipc::terminal::Terminal;
 
 /// One of the first steps.
@@ -44,7 +44,7 @@ pub fn run(task: &Task) -> u8 {
         Task::Send { directory } => init::send(directory, &mut terminal),
         Task::Receive { directory, force } => init::receive(directory, *force, input, &mut terminal),
         Task::Keygen(options) => keygen(options, &mut terminal),
-        Task::Install(options) => install(options, &applets(), &mut terminal),
+        Task::Install(options) => install(options, applet_names(), &mut terminal),
         Task::Uninstall(options) => uninstall(options, &mut terminal),
     }
 }
