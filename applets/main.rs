@@ -98,8 +98,7 @@ const APPLETS: &[Applet] = &{
 
 fn main() {
     // What an old configuration asks for by a path that is gone runs from here.
-    let names = APPLETS.iter().flat_map(|applet| applet.names.iter().copied());
-    ha_core::config::host::announce_applets(names.collect());
+    ha_core::config::host::announce_applets(multicall::names(APPLETS).collect());
     ha_core::config::host::announce_fencing(ha_core::stonith::probe);
     std::process::exit(i32::from(multicall::run(APPLETS, std::env::args_os())));
 }

@@ -92,7 +92,7 @@ fn own_command(applets: &'static [Applet], name: &str, rest: &[OsString]) -> u8 
 }
 
 /// Every name that a link may have.
-fn names(applets: &'static [Applet]) -> impl Iterator<Item = &'static str> {
+pub(crate) fn names(applets: &'static [Applet]) -> impl Iterator<Item = &'static str> {
     applets.iter().filter(|applet| has_link(applet)).flat_map(|applet| applet.names.iter().copied())
 }
 

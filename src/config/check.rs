@@ -292,6 +292,12 @@ impl Checker<'_> {
                 let help = "use sha1 and a long key, unless the link is a cable between the two hosts";
                 self.add(Severity::Warning, file, Place::file(), message, help);
             }
+            // `openssl md5 </dev/urandom` prints a word before the digest, and the key is one word.
+            _ if active.secret.ends_with(b"=") && active.secret.contains(&b'(') => {
+                let message = "the key is the word that openssl prints before a digest, the same for everybody";
+                let help = "ha keygen -o FILE, or openssl rand -hex 20: the digits alone behind the method";
+                self.add(Severity::Warning, file, Place::file(), message.to_owned(), help);
+            }
             _ if active.secret.len() < SECRET_SHORT_BYTES => {
                 let message = format!("the key has fewer than {SECRET_SHORT_BYTES} characters");
                 self.add(Severity::Hint, file, Place::file(), message, "a long random word is better");

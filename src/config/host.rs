@@ -69,7 +69,8 @@ pub fn announce_fencing(probe: DeviceProbe) {
 
 static APPLETS: OnceLock<Vec<&'static str>> = OnceLock::new();
 
-/// Says once, at the start of the program, which applets the binary has. Later calls have no effect.
+/// Says once, at the start of the program, which applets the binary has that a link may be made to. Later
+/// calls have no effect.
 pub fn announce_applets(names: Vec<&'static str>) {
     let _ = APPLETS.set(names);
 }

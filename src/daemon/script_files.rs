@@ -85,7 +85,7 @@ fn make_programs(folder: &Path) -> io::Result<()> {
         write_new(&folder.join(name), text)?;
     }
     // Not by a program of its own: a start waits for this.
-    let file = own_file();
+    let file = own_file()?;
     for name in applet_names() {
         symlink(&file, folder.join(name))?;
     }
@@ -93,11 +93,14 @@ fn make_programs(folder: &Path) -> io::Result<()> {
 }
 
 /// This program's file: the new one, where it was replaced since this process started.
-fn own_file() -> PathBuf {
-    const RUNNING: &str = "/proc/self/exe";
-    let file = fs::read_link(RUNNING).unwrap_or_default();
-    let file = file.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-    if Path::new(&file).exists() { file } else { RUNNING.to_owned() }.into()
+fn own_file() -> io::Result<PathBuf> {
+    let file = fs::read_link("/proc/self/exe")?;
+    let file = PathBuf::from(file.to_string_lossy().trim_end_matches(" (deleted)").to_owned());
+    if file.exists() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is gone", file.display())))
+    }
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {

@@ -33,6 +33,7 @@ pub const WRITTEN: [&str; 12] = [
 ];
 /// Folders of links that start services at boot.
 const BOOT_FOLDERS: [&str; 2] = ["/etc", "/etc/rc.d"];
+const CORES: &str = "/var/lib/heartbeat/cores";
 const WANTS_FOLDER: &str = "/etc/systemd/system";
 
 /// What `ha uninstall` was told.
@@ -77,6 +78,9 @@ fn carry_out(options: &UninstallOptions, terminal: &mut Terminal<'_>) -> Result<
     }
     if !options.dry_run {
         terminal.say("Removed. Your configuration and logs are where they were.");
+        if manifest.made(UNIT_PLACE) {
+            terminal.say("systemd forgets the service with: systemctl daemon-reload");
+        }
     }
     Ok(())
 }
@@ -116,6 +120,12 @@ impl Removal<'_, '_> {
         self.written(manifest::PLACE, |_| true)?;
         for entry in manifest.entries.iter().rev() {
             if let Entry::Directory(path) = entry {
+                if path == CORES {
+                    // one for each user whose programs the daemon ran
+                    for name in self.names(CORES)? {
+                        self.directory(&format!("{CORES}/{name}"))?;
+                    }
+                }
                 self.directory(path)?;
             }
         }

@@ -353,3 +353,20 @@ fn keys_are_made_alone() {
     let printed = ha(&["keygen"]);
     assert!(String::from_utf8_lossy(&printed.stdout).contains("\nauth 1\n1 sha1 "));
 }
+
+/// `dd if=/dev/urandom count=1 | openssl sha1` in an article's authkeys.
+#[test]
+fn a_key_that_openssl_labelled_is_found() {
+    let folder = tempfile::tempdir().expect("folder");
+    let directory = folder.path().join("ha.d");
+    let place = directory.to_str().expect("path");
+    let own = own_name();
+    assert!(ha(&good(&own, place)).status.success());
+    for (label, found) in [("SHA1(stdin)= ", true), ("(stdin)= ", true), ("", false)] {
+        let digest = "0123456789abcdef0123456789abcdef01234567";
+        fs::write(directory.join("authkeys"), format!("auth 1\n1 sha1 {label}{digest}\n")).expect("keys");
+        let text = said(&ha(&["check", place]));
+        assert_eq!(text.contains("the word that openssl prints"), found, "{text}");
+        assert!(!text.contains(digest), "{text}");
+    }
+}

@@ -95,7 +95,9 @@ fn what_the_administrator_made_stays_and_what_the_boot_follows_goes() {
     fs::write(top.join("etc/ha.d/ha.cf"), "mine\n").expect("file");
     fs::write(top.join("etc/logrotate.d/heartbeat"), "changed\n").expect("file");
     fs::write(top.join("var/lib/heartbeat/hb_uuid"), "0123456789abcdef").expect("file");
-    fs::create_dir_all(top.join("var/lib/heartbeat/programs")).expect("folder");
+    for name in ["programs", "cores/nobody"] {
+        fs::create_dir_all(top.join("var/lib/heartbeat").join(name)).expect("folder");
+    }
     let output = ha(&["uninstall", "--root", place(&root)]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(top.join("etc/ha.d/ha.cf").exists() && top.join("etc/logrotate.d/heartbeat").exists());
