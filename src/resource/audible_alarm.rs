@@ -120,20 +120,28 @@ fn start(context: &Context) -> ExitCode {
     }
 }
 
-/// Rings until it is killed. A console that is not there now may come.
+/// Rings until it is killed, or is not the one that is noted: a start that was killed before its note left a
+/// process that nobody would ever end. A console that is not there now may come.
 fn ring() -> ExitCode {
     loop {
         std::thread::sleep(PAUSE);
+        if noted() != Some(std::process::id()) {
+            return ExitCode::Success;
+        }
         if let Ok(mut console) = fs::OpenOptions::new().write(true).open(below_root("/dev/console")) {
             let _ = console.write_all(b"\x07");
         }
     }
 }
 
+fn noted() -> Option<u32> {
+    let text = String::from_utf8(state::read(&pid_file()).ok()?).ok()?;
+    text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 1)
+}
+
 /// The process that rings: of this program or of the original's script.
 fn ringing() -> Option<u32> {
-    let text = String::from_utf8(state::read(&pid_file()).ok()?).ok()?;
-    let pid: u32 = text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let pid = noted()?;
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let ours = String::from_utf8_lossy(&words).split('\0').any(|word| word.ends_with("AudibleAlarm"));
     (ours && is_alive(pid)).then_some(pid)

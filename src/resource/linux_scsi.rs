@@ -55,6 +55,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long the block device may take to appear.
 const DEVICE_LIMIT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
+/// Exit code of sg_persist: the disk had something to tell (sg3_utils(8), unit attention).
+const UNIT_ATTENTION: u8 = 6;
+/// Most things that a disk may have to tell.
+const ATTENTIONS_MAX: u32 = 8;
 
 /// Where a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -387,17 +391,24 @@ fn holder_in(text: &str) -> Option<u64> {
     u64::from_str_radix(word.split_whitespace().next()?, 16).ok()
 }
 
+/// A disk tells each of its users once what has happened to it, that it was reset or that a registration
+/// was taken away, instead of doing what is asked: then it is asked again.
 fn persist(device: &Path, words: &[&str]) -> Result<String, String> {
-    let program = Program::new("sg_persist").args(["--no-inquiry"]).args(words).args([device]).limit(LIMIT);
-    let line = program.to_string();
-    match program.run() {
-        Ok(finished) if finished.code == 0 => Ok(finished.stdout),
-        Ok(finished) => {
-            let said = format!("{} {}", finished.stderr, finished.stdout);
-            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-            Err(format!("{line}: exit code {}: {said}", finished.code))
+    let mut attentions = 0;
+    loop {
+        let program =
+            Program::new("sg_persist").args(["--no-inquiry"]).args(words).args([device]).limit(LIMIT);
+        let line = program.to_string();
+        let finished = program.run().map_err(|error| error.to_string())?;
+        match finished.code {
+            0 => return Ok(finished.stdout),
+            UNIT_ATTENTION if attentions < ATTENTIONS_MAX => attentions += 1,
+            code => {
+                let said = format!("{} {}", finished.stderr, finished.stdout);
+                let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+                return Err(format!("{line}: exit code {code}: {said}"));
+            }
         }
-        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -179,6 +179,13 @@ esac"#;
 
 /// sg_persist of sg3_utils 1.46 with a disk whose keys and holder are in files.
 const SG_PERSIST: &str = r#"
+left=$(cat $D/attentions 2>/dev/null || echo 0)
+if [ "$left" -gt 0 ]; then
+    echo $((left - 1)) >$D/attentions
+    echo "Persistent reservation in: Fixed format, current; Sense key: Unit Attention" >&2
+    echo "Additional sense: Registrations preempted" >&2
+    exit 6
+fi
 for word; do case "$word" in
 --param-rk=*) rk=${word#*=} ;;
 --param-sark=*) sark=${word#*=} ;;
@@ -253,6 +260,12 @@ fn linux_scsi_reserves_takes_over_and_lets_go() {
         assert_eq!((disk("keys").as_str(), disk("holder").as_str()), ("0xabc1\n", "0xabc1\n"));
         assert_eq!(calls(" --preempt "), 1);
         assert_eq!(place.ocf("monitor", &parameters), 0);
+        // The disk has things to tell first, as one whose registration was taken away.
+        fs::write(place.path("attentions"), "2").unwrap();
+        assert_eq!(place.ocf("monitor", &parameters), 0);
+        fs::write(place.path("attentions"), "99").unwrap();
+        assert_eq!(place.ocf("monitor", &parameters), 1);
+        fs::write(place.path("attentions"), "0").unwrap();
         // The device stays in the table: that stop says so, but the disk is free for the other node.
         assert_eq!(place.ocf("stop", &parameters), 1);
         assert_eq!((disk("keys").as_str(), disk("holder").as_str()), ("", ""));

@@ -8,7 +8,7 @@ use crate::inside::in_namespaces;
 
 /// The agents, arguments that their script takes, and parameters that make them quick.
 const AGENTS: &[(&str, &[&str], &[(&str, &str)])] = &[
-    ("apache", &["/nonexistent"], &[]),
+    ("apache", &["/nonexistent"], &[("configfile", "/nonexistent")]),
     ("AudibleAlarm", &["other"], &[]),
     ("Delay", &["0", "0"], &[("startdelay", "0"), ("stopdelay", "0"), ("mondelay", "0")]),
     ("Filesystem", &["/dev/null", "/nonexistent", "ext4"], &[]),
@@ -52,8 +52,8 @@ fn each_verb_of_each_agent_ends_as_debians() {
     let options = ["--net", "--mount", "--pid", "--fork"];
     in_namespaces("verbs::each_verb_of_each_agent_ends_as_debians", &options, PROBE, || {
         let cable =
-            "mount -t proc proc /proc && ip link add v0 type veth peer name v1 && ip link set v0 up && \
-                     ip addr add 192.168.77.1/24 dev v0";
+            "mount -t proc proc /proc && ip link set lo up && ip link add v0 type veth peer name v1 && \
+                     ip link set v0 up && ip link set v1 up && ip addr add 192.168.77.1/24 dev v0";
         assert!(Command::new("sh").args(["-c", cable]).status().unwrap().success());
         let mut wrong = Vec::new();
         for (name, arguments, quick) in AGENTS {

@@ -128,7 +128,8 @@ fn a_full_and_a_read_only_file_system_move_and_no_beat_is_late() {
 const SILENT_SERVER: &str = r#"
 sysopen(my $f, "/dev/fuse", 2) or die "/dev/fuse: $!";
 my $options = "fd=" . fileno($f) . ",rootmode=40000,user_id=0,group_id=0,allow_other";
-syscall(165, "silent", $ARGV[0], "fuse", 6, $options) == 0 or die "mount: $!";
+my ($source, $kind) = ("silent", "fuse");
+syscall(165, $source, $ARGV[0], $kind, 6, $options) == 0 or die "mount: $!";
 sysread($f, my $request, 65536);
 my $answer = pack("Ll a8 L8", 80, 0, substr($request, 8, 8), 7, 23, 65536, 0, 0x000c000c, 65536, 1, 0);
 syswrite($f, $answer . "\0" x (80 - length $answer));
@@ -145,16 +146,18 @@ fn a_file_system_that_never_answers_is_given_and_no_beat_is_late() {
     let words = format!("IPaddr2::{}/24/eth0 Filesystem::silent::/run/data::fuse", ADDRESSES[0]);
     let Some(pair) = Pair::new(&["auto_failback off"], &[format!("{} {words}", NODES[0])]) else { return };
     pair.allow(&["umount: /run/data: target is busy.", "Couldn't unmount /run/data; trying cleanup with"]);
-    for node in 0..2 {
-        // Both have it, so that the other node has something to take.
+    let serve = |node: usize| {
         pair.run(node, &["mkdir", "/run/data"]);
         pair.host(node).spawn(&["perl", "-e", SILENT_SERVER, "/run/data"], "/run/out").expect("it runs");
-    }
-    pair.wait("both servers", || running(&pair, "/run/ready") == [true; 2]);
+        pair.wait("the server", || running(&pair, "/run/ready")[node]);
+    };
+    serve(0);
     pair.start_both();
     let settled = |node: usize| !matches!(pair.resource_status(node).as_str(), "" | "transition");
     pair.wait("a settled pair", || settled(0) && settled(1));
     pair.owned_by(0, NODES[0]);
+    // So that the other node has something to take.
+    serve(1);
     // A process waits in it for ever.
     let stuck = pair.host(0).spawn(&["stat", "/run/data/x"], "/run/out").expect("it runs");
     let table = |node: usize| pair.host(node).read_file("/proc/self/mounts").unwrap_or_default();
