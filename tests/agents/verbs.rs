@@ -6,8 +6,10 @@ use std::process::Command;
 use crate::beside::{Beside, Form, Whose};
 use crate::inside::in_namespaces;
 
-/// The agents, arguments that their script takes, and parameters that make them quick.
-const AGENTS: &[(&str, &[&str], &[(&str, &str)])] = &[
+/// An agent, arguments that its script takes, and parameters that make it quick.
+type Asked = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const AGENTS: &[Asked] = &[
     ("apache", &["/nonexistent"], &[("configfile", "/nonexistent")]),
     ("AudibleAlarm", &["other"], &[]),
     ("Delay", &["0", "0"], &[("startdelay", "0"), ("stopdelay", "0"), ("mondelay", "0")]),
