@@ -5,7 +5,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::beside::{Beside, Difference, Form, Whose};
 use crate::inside;
@@ -319,12 +320,17 @@ impl Raid {
     }
 
     fn call(&self, device: &str, operation: &str) -> i32 {
+        self.agent(device, operation).output().unwrap().status.code().unwrap()
+    }
+
+    fn agent(&self, device: &str, operation: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ha"));
         command
             .args(["Raid1", &self.configuration(), device, operation])
             .env("PATH", self.doubles.search_path());
         command.env("HA_RSCTMP", self.world.path()).env("HA_LOGFILE", self.world.path().join("log"));
-        command.env("HA_ROOT", self.world.path()).output().unwrap().status.code().unwrap()
+        command.env("HA_ROOT", self.world.path());
+        command
     }
 
     fn log(&self) -> String {
@@ -392,5 +398,38 @@ fn an_array_in_use_over_doubles() {
         assert_eq!(raid.call("auto", "stop"), 1);
         assert_eq!(raid.doubles.changes().last().unwrap(), "mdadm --readonly /dev/md7");
         assert_eq!(raid.call("auto", "stop"), 0);
+    });
+}
+
+/// Kills start and stop at moments within `span_ms`, runs each again, and looks at the status.
+fn killed(agent: impl Fn(&str) -> Command, span_ms: u64, is_there: impl Fn() -> bool) {
+    let code = |operation| agent(operation).output().unwrap().status.code();
+    for moment in 0..10 {
+        for (operation, status) in [("start", 0), ("stop", 7)] {
+            let mut child = agent(operation).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(span_ms * moment / 8));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(code(operation), Some(0), "{operation} {moment}");
+            assert_eq!((code("status"), is_there()), (Some(status), status == 0), "{operation} {moment}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_agent_of_volumes_gets_there_when_run_again() {
+    with_raid("volumes::a_killed_agent_of_volumes_gets_there_when_run_again", |raid| {
+        let doubles = lvm();
+        // Slow enough to be met in the middle.
+        doubles.program("vgscan", "sleep 0.02");
+        let volumes = |operation: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ha"));
+            command.args(["LVM", "vg0", operation]).env("PATH", doubles.search_path());
+            command.env("HA_RSCTMP", raid.world.path()).env("HA_LOGFILE", raid.world.path().join("log"));
+            command
+        };
+        killed(volumes, 60, || Path::new("/dev/vg0/data").exists());
+        let table = || fs::read_to_string(raid.world.path().join("proc/mdstat")).unwrap();
+        killed(|operation| raid.agent("/dev/md7", operation), 40, || table().contains("md7 : active"));
     });
 }
