@@ -391,7 +391,7 @@ mod tests {
             assert_eq!(row.lasts, !row.over.is_empty(), "{}", row.name);
         }
         // The last kind of the enum: a kind without a row shows here.
-        assert_eq!(ALARMS.len(), AlarmKind::WatchdogFailed as usize + 1);
+        assert_eq!(ALARMS.len(), AlarmKind::GaveUp as usize + 1);
     }
 
     #[test]
