@@ -513,6 +513,8 @@ mod tests {
         );
         let v6 = Rule { network: Network::parse("2001:db8::/64").unwrap(), ..rules[0].clone() };
         let text = nft_setting(&v6);
-        assert!(text.starts_with("add table ip6 portblock\n") && text.contains(" ip6 daddr 2001:db8::/64 tcp "));
+        assert!(
+            text.starts_with("add table ip6 portblock\n") && text.contains(" ip6 daddr 2001:db8::/64 tcp ")
+        );
     }
 }

@@ -24,8 +24,16 @@ struct Victim<'a> {
 impl Victim<'_> {
     fn call(&self, operation: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ha"));
-        command.args(self.words).arg(operation).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.env("HA_RSCTMP", self.state).env("HA_VARRUN", self.state).env("HA_LOGFILE", self.state.join("log"));
+        command
+            .args(self.words)
+            .arg(operation)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+            .env("HA_RSCTMP", self.state)
+            .env("HA_VARRUN", self.state)
+            .env("HA_LOGFILE", self.state.join("log"));
         command.env_remove("HA_LOGFACILITY").env_remove("OCF_RESOURCE_INSTANCE");
         if let Some(programs) = self.programs {
             command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
@@ -55,7 +63,11 @@ impl Victim<'_> {
                 self.expect(operation, 0);
                 self.expect("status", code);
                 let really = is_there();
-                assert!(really.is_none_or(|there| there == (code == 0)), "{:?} {operation} {moment}", self.words);
+                assert!(
+                    really.is_none_or(|there| there == (code == 0)),
+                    "{:?} {operation} {moment}",
+                    self.words
+                );
             }
         }
     }
@@ -130,7 +142,8 @@ fn a_service_of_xinetd() {
         fs::copy("/bin/sh", &program).unwrap();
         let text = format!("trap : HUP; >{}; while :; do sleep 0.02; done", ready.display());
         let mut command = Command::new("env");
-        let mut daemon = command.arg("--default-signal=HUP").arg(program).args(["-c", &text]).spawn().unwrap();
+        let mut daemon =
+            command.arg("--default-signal=HUP").arg(program).args(["-c", &text]).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(30);
         while !ready.exists() {
             assert!(Instant::now() < end, "the stand-in is not ready");
@@ -145,7 +158,10 @@ fn a_service_of_xinetd() {
         // Nothing that a kill left over is taken for a service.
         let files = fs::read_dir("/etc/xinetd.d").unwrap().filter_map(Result::ok);
         let names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
-        assert!(names.iter().all(|name| name == "echo" || name.contains('.') || name.ends_with('~')), "{names:?}");
+        assert!(
+            names.iter().all(|name| name == "echo" || name.contains('.') || name.ends_with('~')),
+            "{names:?}"
+        );
         daemon.kill().unwrap();
         daemon.wait().unwrap();
     });

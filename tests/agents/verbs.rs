@@ -51,7 +51,8 @@ const PROBE: &str = "mount -t proc proc /proc && ip link add v0 type veth peer n
 fn each_verb_of_each_agent_ends_as_debians() {
     let options = ["--net", "--mount", "--pid", "--fork"];
     in_namespaces("verbs::each_verb_of_each_agent_ends_as_debians", &options, PROBE, || {
-        let cable = "mount -t proc proc /proc && ip link add v0 type veth peer name v1 && ip link set v0 up && \
+        let cable =
+            "mount -t proc proc /proc && ip link add v0 type veth peer name v1 && ip link set v0 up && \
                      ip addr add 192.168.77.1/24 dev v0";
         assert!(Command::new("sh").args(["-c", cable]).status().unwrap().success());
         let mut wrong = Vec::new();
@@ -62,7 +63,10 @@ fn each_verb_of_each_agent_ends_as_debians() {
                 let [debian, ours] =
                     [Whose::Debian, Whose::Ours].map(|whose| pair.run(whose, form).code.unwrap_or(-1));
                 let allowed = RULES.iter().any(|(of, agent, word, code, _)| {
-                    *of == kind && (*agent == "*" || agent == name) && *word == verb && (*code == ours || *code < 0)
+                    *of == kind
+                        && (*agent == "*" || agent == name)
+                        && *word == verb
+                        && (*code == ours || *code < 0)
                 });
                 if debian != ours && !allowed {
                     wrong.push(format!("{kind} {name} {verb:?}: {debian} and not {ours}"));
@@ -74,7 +78,9 @@ fn each_verb_of_each_agent_ends_as_debians() {
                 let words = [*arguments, &[verb]].concat();
                 check("class", verb, Form::Class(&words));
             }
-            for verb in ["", "validate-all", "status", "monitor", "start", "stop", "usage", "meta-data", "fly"] {
+            for verb in
+                ["", "validate-all", "status", "monitor", "start", "stop", "usage", "meta-data", "fly"]
+            {
                 check("ocf", verb, Form::Ocf(verb, quick));
             }
         }

@@ -97,7 +97,9 @@ fn a_full_and_a_read_only_file_system_move_and_no_beat_is_late() {
     let on = |node: usize| {
         let there = || table(node).contains(" /run/data ext4 rw") && !table(1 - node).contains(" /run/data ");
         pair.wait(&format!("the file system on {}", NODES[node]), there);
-        pair.wait("rest", || (0..2).all(|node| !matches!(pair.resource_status(node).as_str(), "" | "transition")));
+        pair.wait("rest", || {
+            (0..2).all(|node| !matches!(pair.resource_status(node).as_str(), "" | "transition"))
+        });
         pair.owned_by(0, NODES[node]);
     };
     on(0);
@@ -111,7 +113,12 @@ fn a_full_and_a_read_only_file_system_move_and_no_beat_is_late() {
     on(0);
     pair.run(0, &["rm", "/run/data/filler"]);
     for node in 0..2 {
-        assert_eq!(pair.times_logged(node, "INFO: unmounted /run/data successfully"), 1, "{}", pair.log(node));
+        assert_eq!(
+            pair.times_logged(node, "INFO: unmounted /run/data successfully"),
+            1,
+            "{}",
+            pair.log(node)
+        );
     }
     no_beat_was_late(&pair);
     pair.quiet();
@@ -158,7 +165,9 @@ fn a_file_system_that_never_answers_is_given_and_no_beat_is_late() {
     pair.wait("rest", || settled(0) && settled(1));
     assert!(!table(0).contains(" /run/data ") && table(1).contains(" /run/data fuse "));
     pair.logged(0, &["INFO: unmounted /run/data successfully"]);
-    pair.wait("the end of the process in it", || pair.host(0).ended(stuck).is_ok_and(|ended| ended.is_some()));
+    pair.wait("the end of the process in it", || {
+        pair.host(0).ended(stuck).is_ok_and(|ended| ended.is_some())
+    });
     no_beat_was_late(&pair);
     pair.quiet();
 }

@@ -59,10 +59,13 @@ pub struct Inquiry {
     /// What its lines in the log begin with.
     pub title: String,
     /// Its end is logged as that of a child of the original: under this name, with this exit code.
-    pub said_as: Option<(String, fn(i32) -> i32)>,
+    pub said_as: Option<(String, ExitCode)>,
     /// What an exit code means.
     pub judge: fn(i32) -> Finding,
 }
+
+/// What the original's child would have ended with, by the exit code of ours.
+type ExitCode = fn(i32) -> i32;
 
 /// A program to run.
 pub enum Program {

@@ -138,7 +138,9 @@ fn an_unmount_that_never_ends() {
         let began = Instant::now();
         assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
         assert!(began.elapsed() < LIMIT);
-        world.logged(&[&format!("ERROR: The file system on {device} is still in use by the kernel ({device}): ")]);
+        world.logged(&[&format!(
+            "ERROR: The file system on {device} is still in use by the kernel ({device}): "
+        )]);
         assert_eq!(finish(world.ocf(&device, &data, &more, "monitor")).code, 7, "{}", world.log());
         drop(server);
         super::wait_until("the kernel lets go of it", || {
