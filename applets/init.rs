@@ -93,5 +93,5 @@ fn task(matches: &ArgMatches) -> Task {
         port: text("port"),
     };
     let (dry_run, batch) = (matches.get_flag("dry-run"), matches.get_flag("batch"));
-    Task::Init(InitOptions { wishes, directory, force, dry_run, batch, copy: text("copy") })
+    Task::Init(Box::new(InitOptions { wishes, directory, force, dry_run, batch, copy: text("copy") }))
 }

@@ -11,11 +11,13 @@ mod delnode;
 mod demo;
 mod dopd;
 mod findif;
+mod guard;
 mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
 mod init;
+mod install;
 mod ipfail;
 mod keygen;
 mod mach_down;
@@ -50,11 +52,14 @@ const PROGRAMS: &[Applet] = &[
     demo::APPLET,
     dopd::APPLET,
     findif::APPLET,
+    guard::APPLET,
     ha_logd::APPLET,
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
     init::APPLET,
+    install::APPLET,
+    install::REMOVAL,
     ipfail::APPLET,
     keygen::APPLET,
     mach_down::APPLET,

@@ -20,13 +20,18 @@ const NEAREST_MAX: usize = 4;
 
 /// Applets of ours, whose `--help` comes from their definition. All others answer to the letter of the
 /// original, to which `--help` is a wrong option.
-const NEW_STYLE: [&str; 6] = ["check", "demo", "init", "keygen", "status", "takeover"];
+const NEW_STYLE: [&str; 9] =
+    ["check", "demo", "guard", "init", "install", "keygen", "status", "takeover", "uninstall"];
+
+/// Words that are only ever typed behind `ha`. They get no links, and a link of such a name is none to
+/// them: a folder in PATH would hide install(1), and a kernel starts a program called `init`.
+const WITHOUT_LINK: [&str; 4] = ["init", "install", "keygen", "uninstall"];
 
 const HEADING: &str = "\
 ha: Linux-HA Heartbeat in one binary.
 
 usage: ha APPLET [ARGUMENT...]
-       ha --list                    every applet's names, one a line
+       ha --list                    every name that a link may have, one a line
        ha --list-full               the legacy path of each, and whether others may have a file there
        ha --install [-s] DIRECTORY  links for all of them (-s: symbolic)
        ha --version
@@ -41,7 +46,7 @@ pub(crate) fn run(applets: &'static [Applet], words: impl IntoIterator<Item = Os
     let called_as = words.next().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let base = called_as.rsplit('/').next().unwrap_or_default();
     let arguments: Vec<OsString> = words.collect();
-    if let Some(applet) = find(applets, base) {
+    if let Some(applet) = find(applets, base).filter(|applet| has_link(applet)) {
         // Children are executed as /proc/self/exe, and would be called `exe` in process lists.
         ha_core::sys::process::set_short_name(base);
         return start(applet, called_as, arguments);
@@ -86,8 +91,13 @@ fn own_command(applets: &'static [Applet], name: &str, rest: &[OsString]) -> u8 
     }
 }
 
+/// Every name that a link may have.
 fn names(applets: &'static [Applet]) -> impl Iterator<Item = &'static str> {
-    applets.iter().flat_map(|applet| applet.names.iter().copied())
+    applets.iter().filter(|applet| has_link(applet)).flat_map(|applet| applet.names.iter().copied())
+}
+
+fn has_link(applet: &Applet) -> bool {
+    !WITHOUT_LINK.contains(&applet.names[0])
 }
 
 /// One path a line; `shared` behind it where a link is made only if nothing stands there.
@@ -114,6 +124,7 @@ fn definition(applet: &Applet) -> clap::Command {
 
 fn unknown(applets: &'static [Applet], name: &str) -> u8 {
     let near = names(applets)
+        .chain(WITHOUT_LINK)
         .map(|known| (edit_distance(name, known), known))
         .filter(|(changes, _)| *changes <= NEAREST_MAX)
         .min();

@@ -83,6 +83,9 @@ documentation() {
     for name in "$root"/packaging/samples/*; do
         put 644 "$name" "$doc/$(basename "$name")"
     done
+    for name in "$root"/packaging/examples/*; do
+        put 755 "$name" "$doc/examples/$(basename "$name")"
+    done
     put 644 "$root/packaging/files/README.config" $doc/README.config
     put 644 "$root/packaging/files/README.selinux" $doc/README.selinux
     put 644 "$root/README.md" $doc/README.md

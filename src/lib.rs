@@ -16,6 +16,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod dopd;
+pub mod guards;
 pub mod ipc;
 pub mod ipfail;
 pub mod log;

@@ -3,6 +3,8 @@
 //! Each type says which values it can hold and where that rule comes from, so that a value that
 //! exists is a value that was checked.
 
+pub mod lease;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;

@@ -382,7 +382,8 @@ fn clean_case() -> Case {
 #[test]
 fn a_clean_configuration_has_nothing_to_remark() {
     let case = clean_case();
-    checked(&case, (0, 0, 0), &["as node node1: nothing to remark", "haresources "]);
+    let hint = "hint: nothing but its links stands between this pair and a split brain";
+    checked(&case, (0, 0, 1), &[hint, "as node node1: 1 hint", "haresources "]);
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn checks_of_ha_cf_and_authkeys() {
     write(&directory.join("authkeys"), "auth 1\n1 crc\n", "610");
     checked(
         &case,
-        (1, 6, 2),
+        (1, 6, 3),
         &[
             "ha.cf:3:1: warning: warntime (10000 ms) is not below deadtime (10000 ms)",
             "ha.cf:5:1: warning: initdead (15000 ms) is less than twice deadtime",
@@ -440,7 +441,7 @@ fn checks_of_haresources() {
     write(&directory.join("haresources"), haresources, "644");
     checked(
         &case,
-        (10, 4, 0),
+        (10, 4, 1),
         &[
             "haresources:2:7: error: the address 10.77.0.5 is in line 1 too",
             "haresources:3:3: error: there is no resource script `nosuch`",
@@ -456,7 +457,7 @@ fn checks_of_haresources() {
             "haresources:7:1: warning: node node1 has no resources in this line",
             "haresources:8:1: error: `node7` is not a node of ha.cf",
             "haresources:8:7: warning: `web` is in line 1 too",
-            "10 errors, 4 warnings",
+            "10 errors, 4 warnings, 1 hint",
         ],
     );
 }

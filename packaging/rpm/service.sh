@@ -13,7 +13,10 @@ ha_enabled() {
 	if command -v systemctl > /dev/null && systemctl -q is-enabled heartbeat.service 2> /dev/null; then
 		return 0
 	fi
-	ls /etc/rc[35].d/S[0-9][0-9]heartbeat /etc/rc.d/rc[35].d/S[0-9][0-9]heartbeat > /dev/null 2>&1
+	for ha_path in /etc/rc[35].d/S[0-9][0-9]heartbeat /etc/rc.d/rc[35].d/S[0-9][0-9]heartbeat; do
+		[ ! -e "$ha_path" ] || return 0
+	done
+	return 1
 }
 
 # ha_register install|upgrade

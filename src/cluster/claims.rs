@@ -226,7 +226,7 @@ impl Cluster {
     /// it is stable, or after ten seconds (resources spec 2.3).
     pub(super) fn decide_first_acquisition(&mut self) {
         let undecided = matches!(self.claims.phase, Phase::Starting | Phase::BothStarting | Phase::Received);
-        if !undecided {
+        if !undecided || !self.lease_allows() {
             return;
         }
         let Some(peer) = self.peer() else {
@@ -258,7 +258,7 @@ impl Cluster {
 
     /// Stops what an earlier life of this daemon left active and is not ours to keep: before we
     /// call ourselves stable, so that the peer may take it (design §4, fast restart).
-    fn clean_up(&mut self, keep: ResourceSet) {
+    pub(super) fn clean_up(&mut self, keep: ResourceSet) {
         let set = self.claims.unclean.minus(keep).minus(self.claims.cleaning);
         self.claims.cleaning = self.claims.cleaning.union(set);
         self.schedule(Job::ReleaseActive(set), Purpose::Clean);

@@ -125,7 +125,7 @@ impl Cluster {
         if free.is_empty() {
             return self.nothing_is_orphaned();
         }
-        if !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() {
+        if !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() || !self.lease_allows() {
             return self.no_orphans();
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::types::lease::LeaseRecord;
 use crate::types::{HostRecord, LinkName, LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
@@ -54,6 +55,29 @@ pub enum Question {
         /// Place in [`super::settings::FencingSettings::devices`].
         device: usize,
     },
+    /// Write this node's word of the lease, if there is one, then read both nodes' words.
+    /// [`Finding::Found`] has them as `own WORD AGE peer WORD` (`cluster::takeover::lease`).
+    Lease {
+        /// `None`: only read.
+        word: Option<LeaseRecord>,
+    },
+    /// Ask the third-party arbiter. [`Finding::Yes`]: this node has the token; [`Finding::No`]: the
+    /// other has it; [`Finding::Failed`]: nobody knows.
+    Arbiter {
+        /// What it is asked.
+        verb: ArbiterVerb,
+    },
+    /// Cut the node off from resources with the administrator's program. [`Finding::Yes`]: it is.
+    Resource {
+        /// The victim.
+        node: NodeName,
+    },
+    /// Whether nobody has the addresses of a set. [`Finding::Yes`]: nobody answers;
+    /// [`Finding::No`]: who does.
+    Address {
+        /// Own viewpoint.
+        set: ResourceSet,
+    },
     /// Ask the device whether it could be used (resources spec 3.4); nothing is reset.
     FenceDevice {
         /// Place in [`super::settings::FencingSettings::devices`].
@@ -61,11 +85,35 @@ pub enum Question {
     },
 }
 
+/// What a third-party arbiter is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArbiterVerb {
+    /// To have the token.
+    Acquire,
+    /// To keep it.
+    Renew,
+    /// To give it back.
+    Release,
+}
+
+impl ArbiterVerb {
+    /// The word that its program gets.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Acquire => "acquire",
+            Self::Renew => "renew",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// Answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Finding {
     /// It is so; it is done.
     Yes,
+    /// It is done, and this was found.
+    Found(String),
     /// It is not so, it was refused, and why.
     No(String),
     /// Nobody knows: it failed, took too long, was ended; and how.

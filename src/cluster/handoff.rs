@@ -170,6 +170,7 @@ fn visit_extension(extension: &mut Extension, name: &str, form: &mut Form) {
     form.optional(&at("question"), &mut extension.question);
     form.optional(&at("answer"), &mut extension.answer);
     form.text(&at("digest"), &mut extension.digest);
+    form.optional(&at("reaches"), &mut extension.reaches);
 }
 
 /// Named values, being written or being read.

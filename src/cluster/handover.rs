@@ -104,6 +104,11 @@ impl Handover {
         matches!(self.step, Step::AwaitConsent(_))
     }
 
+    /// We start what the peer gave.
+    pub fn is_acquiring(&self) -> bool {
+        matches!(self.step, Step::Acquiring(_))
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match self.step {
             Step::Idle | Step::Releasing(_) | Step::Acquiring(_) => None,
@@ -387,6 +392,9 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Warning, &text);
             let why = format!("resources are in transition on {}", self.settings.local);
             return self.refuse(&why);
+        }
+        if !self.lease_allows() {
+            return self.refuse("its lease is not renewed");
         }
         self.log(LogLevel::Info, &format!("{name} wants to go standby [{giver_set}]"));
         self.claims.peer_stable = false;

@@ -130,7 +130,8 @@ impl Cluster {
             self.jobs.running.values().fold(ResourceSet::NONE, |sets, (job, _)| sets.union(job.set()));
         let mut waiting = VecDeque::new();
         for (job, purpose) in std::mem::take(&mut self.jobs.queue) {
-            if busy.intersects(job.set()) || self.waits_for_peer(job) {
+            let uncovered = matches!(job, Job::Acquire(_)) && !self.lease_covers_start();
+            if busy.intersects(job.set()) || uncovered || self.waits_for_peer(job) {
                 waiting.push_back((job, purpose));
             } else {
                 self.start_job(job, purpose);

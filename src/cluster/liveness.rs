@@ -173,7 +173,9 @@ impl Cluster {
         self.send(message);
         self.liveness.last_beat_ms = now_ms;
         self.liveness.next_beat_ms = now_ms + self.settings.keepalive_ms;
-        self.outputs.push_back(Output::Beat);
+        if !self.lease_starves_watchdog() {
+            self.outputs.push_back(Output::Beat);
+        }
     }
 
     fn status_message(&self) -> Message {
@@ -203,6 +205,9 @@ impl Cluster {
         if let Some(peer) = self.peer().filter(|peer| peer.generation.0 > 0) {
             message.push_text("hahg", &format!("{:x}", peer.generation.0));
         }
+        if let Some(count) = self.reachable_to_tell() {
+            message.push_text("haping", &count.to_string());
+        }
         if self.liveness.communication_up && self.settings.manage_resources {
             self.add_claims(message);
         }
@@ -224,6 +229,7 @@ impl Cluster {
             question: message.decimal("haask"),
             answer: message.decimal("haanswer"),
             digest: message.text("hadigest").unwrap_or("").chars().take(64).collect(),
+            reaches: message.decimal("haping"),
         })
     }
 

@@ -250,6 +250,7 @@ impl Cluster {
             self.next_liveness_timeout_ms(),
             self.claims.next_timeout_ms(),
             self.takeover.next_timeout_ms(),
+            self.next_guards_timeout_ms(),
             self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
@@ -278,6 +279,10 @@ impl Cluster {
             self.fail_back();
         } else if self.settings.manage_resources {
             self.give_way_unheard();
+        }
+        self.advance_guards();
+        if self.ended {
+            return;
         }
         self.advance_shutdown();
         self.start_jobs();

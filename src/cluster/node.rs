@@ -85,6 +85,8 @@ pub struct Extension {
     pub answer: Option<u64>,
     /// Digest of its haresources.
     pub digest: String,
+    /// How many ping nodes it reaches, where that decides (`ping_arbitration`).
+    pub reaches: Option<u64>,
 }
 
 impl Extension {
@@ -101,10 +103,11 @@ impl Extension {
             question,
             answer,
             digest,
+            reaches,
         } = self;
         into.own_generation(hears_generation.unwrap_or_default());
         into.add((hears_us, holding, settled, failed, held_at_loss, leftover, forfeits));
-        into.add((question, answer, digest));
+        into.add((question, answer, digest, reaches));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ping nodes: hosts whose answers show whether this node is connected (messaging spec 4.3, 6).
 //!
 //! They stand in lists of nodes with the type `ping`, and clients hear of them as of nodes; ipfail
-//! counts them. Nothing else is decided by them: who holds what, who is dead, and when
-//! communication is up do not depend on any.
+//! counts them. Nothing else is decided by them unless `ping_arbitration` is on (`takeover/reachable`):
+//! who holds what, who is dead, and when communication is up do not depend on any.
 
 use crate::types::{LinkName, LogLevel, NodeName};
 use crate::wire::message::Message;
@@ -60,6 +60,21 @@ impl PingNode {
     /// How many nodes of the configuration stand before it.
     pub(super) fn nodes_before(&self) -> usize {
         self.settings.nodes_before
+    }
+
+    /// It answers, as far as known.
+    pub(super) fn answers(&self) -> bool {
+        self.status == PingStatus::Ping
+    }
+
+    /// It did not answer for deadping, or never and had its time.
+    pub(super) fn is_dead(&self) -> bool {
+        self.status == PingStatus::Dead
+    }
+
+    /// An answer came at that moment or after it.
+    pub(super) fn answered_since(&self, at_ms: u64) -> bool {
+        self.last_answer_ms.is_some_and(|last_ms| last_ms >= at_ms)
     }
 
     pub(super) fn view(&self, now_ms: u64) -> NodeView {

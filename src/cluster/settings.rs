@@ -59,6 +59,51 @@ pub struct TakeoverSettings {
     pub mode: TakeoverMode,
     /// The peer is reset first.
     pub fencing: FencingSettings,
+    /// Whoever reaches no ping node takes nothing (`ping_arbitration`).
+    pub ping_arbitration: bool,
+    /// A lease on a shared disk (`lease`).
+    pub lease: Option<LeaseSettings>,
+    /// A third party says who may take (`arbiter`).
+    pub arbiter: Option<ArbiterSettings>,
+    /// A program cuts the peer off from resources (`resource_fence`).
+    pub resource_fence: bool,
+    /// Nobody may answer for the addresses (`ask_before_take`).
+    pub ask_before_take: Option<AskSettings>,
+}
+
+/// `lease`; times are milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// How long a word on the disk is worth something.
+    pub time_ms: u64,
+    /// From one word to the next.
+    pub interval_ms: u64,
+    /// Before the end for the reset, after it for clocks that do not go alike.
+    pub margin_ms: u64,
+    /// The watchdog resets a machine whose daemon stood still for so long; 0: there is none.
+    pub watchdog_ms: u64,
+}
+
+/// `arbiter`; times are milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArbiterSettings {
+    /// How long the arbiter keeps a token that is not renewed.
+    pub ttl_ms: u64,
+    /// From one question to the next.
+    pub interval_ms: u64,
+    /// What the other node has for letting go.
+    pub wait_ms: u64,
+    /// What is held is kept while the arbiter does not answer.
+    pub keeps_unreachable: bool,
+}
+
+/// `ask_before_take`; times are milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskSettings {
+    /// How long somebody who answers is respected.
+    pub most_ms: u64,
+    /// After that the addresses are taken all the same.
+    pub then_take: bool,
 }
 
 /// How the peer is reset before it is taken over (`stonith`, `stonith_host`).
@@ -113,6 +158,20 @@ pub struct Faults {
     pub ignore_one_way: bool,
     /// After a healed partition both keep everything.
     pub keep_both_after_partition: bool,
+    /// Take although the other node's word on the disk still changes.
+    pub trust_any_lease: bool,
+    /// Take from a node that holds nothing and has not given way.
+    pub take_without_yield: bool,
+    /// Hold on when the lease could not be renewed.
+    pub hold_without_lease: bool,
+    /// Take and hold whatever the arbiter says.
+    pub ignore_arbiter: bool,
+    /// Take and hold although no ping node answers.
+    pub hold_cut_off: bool,
+    /// Take although resource fencing failed.
+    pub take_unfenced_resource: bool,
+    /// Take although somebody answers for the addresses.
+    pub take_unasked: bool,
     /// Design §5 rule 3: take over although the reset failed.
     pub take_unfenced: bool,
     /// Believe a `resource` report older than one already believed.

@@ -54,6 +54,11 @@ impl Shutdown {
         self.stage != Stage::None
     }
 
+    /// Everything is released and said so.
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.stage, Stage::Lingering { .. })
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match self.stage {
             Stage::Lingering { until_ms } => Some(until_ms),

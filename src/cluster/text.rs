@@ -88,6 +88,13 @@ pub(super) fn command(command: Command) -> String {
 pub(super) fn question(what: &Question) -> String {
     match what {
         Question::Fence { node, device } => format!("fence {} {device}", escape(node.as_str())),
+        Question::Lease { word } => match word {
+            Some(word) => format!("lease {}", escape(&word.to_string())),
+            None => "lease -".to_owned(),
+        },
+        Question::Arbiter { verb } => format!("arbiter {}", verb.as_str()),
+        Question::Resource { node } => format!("resource {}", escape(node.as_str())),
+        Question::Address { set } => format!("address {set}"),
         Question::FenceDevice { device } => format!("fence-device {device}"),
     }
 }
@@ -95,6 +102,7 @@ pub(super) fn question(what: &Question) -> String {
 pub(super) fn finding(answer: &Finding) -> String {
     match answer {
         Finding::Yes => "yes".to_owned(),
+        Finding::Found(what) => format!("found {}", escape(what)),
         Finding::No(why) => format!("no {}", escape(why)),
         Finding::Failed(why) => format!("failed {}", escape(why)),
     }
@@ -185,6 +193,7 @@ fn parse_command<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Comman
 fn parse_finding<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Finding> {
     Some(match words.next()? {
         "yes" => Finding::Yes,
+        "found" => Finding::Found(text(words.next()?)?),
         "no" => Finding::No(text(words.next()?)?),
         "failed" => Finding::Failed(text(words.next()?)?),
         _ => return None,
@@ -280,6 +289,7 @@ mod tests {
             Input::Command { request: RequestId(4), command: Command::QuickRestart },
             Input::Command { request: RequestId(5), command: Command::ConfirmTakeover },
             Input::Answer { question: QuestionId(1), answer: Finding::Yes },
+            Input::Answer { question: QuestionId(4), answer: Finding::Found("own none".to_owned()) },
             Input::Answer { question: QuestionId(2), answer: Finding::No("no such host".to_owned()) },
             Input::Answer { question: QuestionId(3), answer: Finding::Failed(String::new()) },
         ];

@@ -119,6 +119,7 @@ pub fn check_from(
         checker.failback(report);
         checker.links(report);
         checker.lines_and_pings(report);
+        checker.guards(report);
         checker.fencing(report);
     }
     if let Some(keys) = &examination.auth_keys.keys {
@@ -246,10 +247,24 @@ impl Checker<'_> {
         let pings = report.settings.media.iter().zip(&report.media_places);
         let first = pings.clone().find(|(medium, _)| medium.ping().is_some());
         let looks = |client: &Client| ["ipfail", "pingd"].iter().any(|name| client.command.contains(name));
-        if let Some((_, place)) = first.filter(|_| !report.settings.clients.iter().any(looks)) {
+        let arbitrates = report.settings.guards.ping_arbitration;
+        let acts = arbitrates || report.settings.clients.iter().any(looks);
+        if let Some((_, place)) = first.filter(|_| !acts) {
             let message = "ping nodes are shown, but no program acts on them".to_owned();
             let help = "to move resources to the better connected host: respawn hacluster .../ipfail";
             self.add(Severity::Hint, HA_CF, place.clone(), message, help);
+        }
+    }
+
+    /// What the guards against two owners leave open.
+    fn guards(&mut self, report: &HaCfReport) {
+        let fences = ["stonith", "stonith_host"].iter().any(|name| report.given.contains_key(*name));
+        if !report.is_good() || report.settings.nodes.len() < 2 {
+            return;
+        }
+        let remarks = super::split_brain::remarks(&report.settings, fences, self.host.is_executable);
+        for (severity, directive, message, help) in remarks {
+            self.add(severity, HA_CF, place_of(report, directive), message, &help);
         }
     }
 

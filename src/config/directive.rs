@@ -4,7 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::{clients, fencing, guards, medium, ping};
+use super::{clients, fencing, guards, medium, ping, split_brain};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +161,15 @@ pub const DIRECTIVES: &[Directive] = &[
     row("use_apphbd", List, None, false, Supported, apply::use_apphbd, "be watched by apphbd"),
     row("parallel_groups", List, None, true, Supported, apply::parallel_groups,
         "start and stop groups at the same time"),
+    row("ping_arbitration", List, None, true, Supported, split_brain::ping_arbitration,
+        "whoever reaches no ping node takes nothing"),
+    row("ask_before_take", Line, None, true, Supported, split_brain::ask_before_take,
+        "ask who has the addresses before taking them"),
+    row("lease", Line, None, true, Supported, split_brain::lease, "a lease on a disk that both nodes share"),
+    row("arbiter", Line, None, true, Supported, split_brain::arbiter,
+        "program that asks a third party who may take over"),
+    row("resource_fence", Line, None, true, Supported, split_brain::resource_fence,
+        "program that cuts the other node off from resources"),
     row("respawn", Line, None, false, Supported, clients::respawn, "program to run beside the daemon"),
     row("failfast", Line, None, false, Supported, clients::failfast, "the same; reboot when it dies"),
     row("apiauth", Line, None, false, Supported, clients::apiauth, "who may use the client API"),

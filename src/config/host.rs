@@ -74,6 +74,11 @@ pub fn announce_applets(names: Vec<&'static str>) {
     let _ = APPLETS.set(names);
 }
 
+/// Their names; none in a program that did not say.
+pub fn applet_names() -> &'static [&'static str] {
+    APPLETS.get().map(Vec::as_slice).unwrap_or_default()
+}
+
 impl HostFacts {
     /// Looks at the machine this runs on. What cannot be found out is left empty.
     pub fn gather() -> Self {
@@ -90,7 +95,7 @@ impl HostFacts {
             group,
             is_executable,
             fencing_device: FENCING.get().copied().unwrap_or(|_, _| Err(DeviceFault::Type)),
-            applets: APPLETS.get().cloned().unwrap_or_default(),
+            applets: applet_names().to_vec(),
         }
     }
 

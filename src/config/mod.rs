@@ -28,6 +28,7 @@ pub mod places;
 pub mod script_class;
 pub mod settings;
 pub mod source;
+pub mod split_brain;
 mod validate;
 pub mod value;
 

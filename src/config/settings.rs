@@ -331,6 +331,8 @@ pub struct HaCf {
     pub alarms: Vec<AlarmTarget>,
     /// `use_apphbd`: this daemon is watched by `apphbd`.
     pub use_apphbd: bool,
+    /// What guards against two owners.
+    pub guards: super::split_brain::Guards,
 }
 
 impl HaCf {

@@ -25,6 +25,7 @@ pub(super) fn finish(reader: &mut Reader<'_>, node_name: &str) {
     super::ping::check_names(reader);
     check_times(reader);
     check_failback(reader);
+    super::split_brain::check(reader);
     check_log(reader);
     add_default_api_auth(reader);
     record_derived(reader);

@@ -214,7 +214,7 @@ impl Driver {
             fifo,
             fifo_path,
             children: Children::new(environment.clone()),
-            questions: Questions::new(environment, plans(ha_cf)),
+            questions: Questions::new(environment, plans(&plan)),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),

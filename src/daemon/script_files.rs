@@ -5,10 +5,10 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{symlink, DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use crate::config::host::applet_names;
 use crate::config::script_class;
 use crate::log::LogLine;
 use crate::resource::{MAPPING_FUNCTIONS, OCF_FUNCTIONS, SHELL_FUNCTIONS};
@@ -84,18 +84,12 @@ fn make_programs(folder: &Path) -> io::Result<()> {
     for (name, text) in [(FUNCTIONS, SHELL_FUNCTIONS), (MAPPING, MAPPING_FUNCTIONS), (OCF, OCF_FUNCTIONS)] {
         write_new(&folder.join(name), text)?;
     }
-    let status = Command::new(own_file())
-        .args(["--install", "-s"])
-        .arg(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("ha --install ended with {status}")))
+    // Not by a program of its own: a start waits for this.
+    let file = own_file();
+    for name in applet_names() {
+        symlink(&file, folder.join(name))?;
     }
+    Ok(())
 }
 
 /// This program's file: the new one, where it was replaced since this process started.

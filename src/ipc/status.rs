@@ -47,7 +47,10 @@ pub fn run(as_json: bool, socket: &Path, terminal: &mut Terminal<'_>) -> u8 {
 }
 
 /// The daemon's whole picture; from an original daemon what it answers to the old questions.
-fn fetch(socket: &Path) -> Result<StatusReport, ClientError> {
+///
+/// # Errors
+/// No daemon answers.
+pub fn fetch(socket: &Path) -> Result<StatusReport, ClientError> {
     let mut client = Client::sign_on(socket, TIMEOUT_MS)?;
     let reply = client.request("ha-status", &[])?;
     match (reply.text("status"), reply.text("info")) {

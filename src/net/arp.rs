@@ -7,13 +7,14 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pnet_packet::arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket};
 use pnet_packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet_packet::Packet;
 
-use crate::sys::packet::{Framing, PacketSocket};
+use crate::sys::packet::{Framing, PacketSocket, Received};
 
 use super::netlink::Link;
 
@@ -27,6 +28,8 @@ pub const HARDWARE_INFINIBAND: u16 = 32;
 const HARDWARE_LOOPBACK: u16 = 772;
 /// Probes sent by [`probe`] (PROBE_NUM, RFC 5227 1.1).
 const PROBES: u32 = 3;
+/// How often a question looks whether it is still wanted.
+const ROUND_LOOK: Duration = Duration::from_millis(100);
 const ETHERNET_HEADER_BYTES: usize = 14;
 const ARP_BYTES: usize = 28;
 
@@ -154,27 +157,67 @@ pub(super) fn probe_frame(link: &Link, address: Ipv4Addr) -> Option<Vec<u8>> {
 /// The socket's (CAP_NET_RAW is needed, the interface must be up); `Unsupported` for interfaces
 /// that are no Ethernet.
 pub fn probe(address: Ipv4Addr, link: &Link, timeout: Duration) -> io::Result<Option<HardwareAddress>> {
+    let found = probe_any(&[address], link, Instant::now() + timeout, &AtomicBool::new(false))?;
+    Ok(found.map(|(_, who)| who))
+}
+
+/// The same for many addresses at once: the first of them for which somebody answers. It also ends when
+/// `over` is set.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_any(
+    addresses: &[Ipv4Addr],
+    link: &Link,
+    end: Instant,
+    over: &AtomicBool,
+) -> io::Result<Option<(Ipv4Addr, HardwareAddress)>> {
+    if addresses.is_empty() {
+        return Ok(None);
+    }
     let unsupported = || io::Error::new(io::ErrorKind::Unsupported, format!("{} is no Ethernet", link.name));
-    let question = probe_frame(link, address).ok_or_else(unsupported)?;
+    let questions: Option<Vec<_>> = addresses.iter().map(|address| probe_frame(link, *address)).collect();
+    let questions = questions.ok_or_else(unsupported)?;
     let own = ethernet_address(&link.address).ok_or_else(unsupported)?;
     let socket = PacketSocket::open(Framing::Frame, link.index, ETHERTYPE_ARP)?;
+    let heard = |packet: &[u8], _: &Received| {
+        let heard = parse(packet).filter(|heard| heard.sender != own)?;
+        let asked = addresses.contains(&heard.sender_address);
+        asked.then_some((heard.sender_address, HardwareAddress(heard.sender)))
+    };
+    ask_in_rounds(&socket, &questions, end, over, heard)
+}
+
+/// Sends all questions up to three times, spread over the time, and hands every packet of others to
+/// `heard` until that has an answer.
+pub(super) fn ask_in_rounds<T>(
+    socket: &PacketSocket,
+    questions: &[Vec<u8>],
+    end: Instant,
+    over: &AtomicBool,
+    heard: impl Fn(&[u8], &Received) -> Option<T>,
+) -> io::Result<Option<T>> {
     let start = Instant::now();
+    let timeout = end.saturating_duration_since(start);
     let mut buffer = [0; 256];
     for round in 1..=PROBES {
-        socket.send(&[], &question)?;
+        for question in questions {
+            socket.send(&[], question)?;
+        }
         let round_end = start + timeout * round / PROBES;
-        loop {
+        while !over.load(Ordering::Relaxed) {
             let left = round_end.saturating_duration_since(Instant::now());
-            let Some(received) = socket.receive(&mut buffer, left)? else {
+            let Some(received) = socket.receive(&mut buffer, left.min(ROUND_LOOK))? else {
                 if Instant::now() >= round_end {
                     break;
                 }
                 continue;
             };
-            let heard = parse(&buffer[..received.length]).filter(|_| !received.outgoing);
-            if let Some(heard) = heard.filter(|heard| heard.sender_address == address && heard.sender != own)
+            let packet = &buffer[..received.length];
+            if let Some(answer) =
+                Some(received).filter(|received| !received.outgoing).and_then(|it| heard(packet, &it))
             {
-                return Ok(Some(HardwareAddress(heard.sender)));
+                return Ok(Some(answer));
             }
         }
     }

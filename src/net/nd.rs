@@ -6,10 +6,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::arp::{ethernet_address, HARDWARE_ETHERNET, HARDWARE_INFINIBAND};
+use crate::sys::packet::{Framing, PacketSocket, Received};
+
+use super::arp::{ask_in_rounds, ethernet_address, HARDWARE_ETHERNET, HARDWARE_INFINIBAND};
 use super::netlink::Link;
 
 /// Ethertype of IPv6.
@@ -24,6 +28,7 @@ const HOP_LIMIT: u8 = 255;
 const FLAG_OVERRIDE: u8 = 0x20;
 const OPTION_TARGET_ADDRESS: u8 = 2;
 const IPV6_HEADER_BYTES: usize = 40;
+const ETHERNET_HEADER_BYTES: usize = 14;
 
 /// An unsolicited advertisement as a whole Ethernet frame; `None` on other links.
 pub fn advertisement_frame(link: &Link, address: Ipv6Addr) -> Option<Vec<u8>> {
@@ -39,6 +44,32 @@ pub fn probe_frame(link: &Link, address: Ipv6Addr) -> Option<Vec<u8>> {
     let [.., a, b] = address.segments();
     let solicited = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (a & 0xff), b);
     Some(frame(own, Ipv6Addr::UNSPECIFIED, solicited, message(SOLICITATION, 0, address, &[])))
+}
+
+/// Asks who has one of these addresses, from nowhere, up to three times until `end`: the first for which
+/// another station answers. It also ends when `over` is set.
+///
+/// # Errors
+/// The socket's (CAP_NET_RAW is needed, the interface must be up); `Unsupported` for interfaces that are
+/// no Ethernet.
+pub fn probe_any(
+    addresses: &[Ipv6Addr],
+    link: &Link,
+    end: Instant,
+    over: &AtomicBool,
+) -> io::Result<Option<Ipv6Addr>> {
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    let questions: Option<Vec<_>> = addresses.iter().map(|address| probe_frame(link, *address)).collect();
+    let questions = questions
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, format!("{} is no Ethernet", link.name)))?;
+    let socket = PacketSocket::open(Framing::Frame, link.index, ETHERTYPE_IPV6)?;
+    let heard = |packet: &[u8], _: &Received| {
+        let address = parse_advertisement(packet.get(ETHERNET_HEADER_BYTES..)?)?;
+        addresses.contains(&address).then_some(address)
+    };
+    ask_in_rounds(&socket, &questions, end, over, heard)
 }
 
 /// Sends one advertisement through the kernel, on a link of any kind.
@@ -135,7 +166,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ETHERNET_HEADER_BYTES: usize = 14;
     /// Type, code, checksum, flags, target.
     const MESSAGE_BYTES: usize = 24;
 

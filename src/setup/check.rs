@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::live;
 use crate::config::check::{check_from, CheckReport, Scripts, INIT_DIRECTORY};
 use crate::config::host::HostFacts;
 use crate::config::Origin;
@@ -14,5 +15,5 @@ pub fn check(origin: Origin<'_>, directory: &Path, host: &HostFacts) -> CheckRep
         init_directory: Path::new(INIT_DIRECTORY),
         ocf_directory: &ocf_directory,
     };
-    check_from(origin, directory, host, scripts, |_| Vec::new())
+    check_from(origin, directory, host, scripts, |read| live::remarks(directory, read, host))
 }

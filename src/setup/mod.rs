@@ -10,15 +10,23 @@
 //!
 //! Plain blocking code. Nothing here decides anything for a running cluster.
 
+pub mod accounts;
 pub mod answers;
 pub mod check;
 pub mod init;
+pub mod install;
 pub mod keygen;
+mod live;
+pub mod manifest;
 pub mod parcel;
+pub mod root;
 mod run;
+pub mod service;
 pub mod signals;
+pub mod steps;
 pub mod texts;
 pub mod together;
+pub mod uninstall;
 
 pub use run::{run, Task};
 

@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use super::init::{self, InitOptions};
+use super::install::{install, InstallOptions};
 use super::keygen::{keygen, KeygenOptions};
+use super::uninstall::{uninstall, UninstallOptions};
+use crate::config::host::applet_names;
 use crate::ipc::terminal::Terminal;
 
 /// One of the first steps.
 #[derive(Debug, Clone)]
 pub enum Task {
     /// `ha init`
-    Init(InitOptions),
+    Init(Box<InitOptions>),
     /// `ha init --send`
     Send {
         /// Directory of the files.
@@ -25,6 +28,10 @@ pub enum Task {
     },
     /// `ha keygen`
     Keygen(KeygenOptions),
+    /// `ha install`
+    Install(InstallOptions),
+    /// `ha uninstall`
+    Uninstall(UninstallOptions),
 }
 
 /// Does it on this process's terminal; the value is the exit code.
@@ -37,5 +44,7 @@ pub fn run(task: &Task) -> u8 {
         Task::Send { directory } => init::send(directory, &mut terminal),
         Task::Receive { directory, force } => init::receive(directory, *force, input, &mut terminal),
         Task::Keygen(options) => keygen(options, &mut terminal),
+        Task::Install(options) => install(options, applet_names(), &mut terminal),
+        Task::Uninstall(options) => uninstall(options, &mut terminal),
     }
 }

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod fork;
 pub mod getopt;
 pub mod interface;
+pub mod label;
 pub mod namespace;
 pub mod packet;
 pub mod print;

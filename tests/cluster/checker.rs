@@ -309,7 +309,8 @@ impl Checker {
                 if !this.powered || this.daemon.is_none() || !this.kernel.groups[group].is_present() || begun
                 {
                     *late = None;
-                } else if let (Some((until_ms, _)), Some(_)) = (late, job) {
+                } else if let (Some((until_ms, _)), true) = (late, !this.jobs.is_empty()) {
+                    // A release of everything waits for what is at work on the other group.
                     *until_ms = limit_ms;
                 }
             }

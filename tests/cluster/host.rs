@@ -153,6 +153,7 @@ impl World {
         self.hosts[host].daemon = Some(daemon);
         self.checker.daemon_started(self.now_ms, host);
         self.feed(host, Input::Start);
+        self.push(self.now_ms + 1, Event::Pings { host, life });
         if std::mem::take(&mut self.hosts[host].peer_was_away) {
             self.feed(host, Input::PeerWasAway);
         }
@@ -179,7 +180,7 @@ impl World {
             dead_time_ms: config.dead_time_ms,
             warn_time_ms: config.dead_time_ms / 2,
             init_dead_ms: config.init_dead_ms,
-            pings: Vec::new(),
+            pings: config.outside.guards.pings(),
             dead_ping_ms: config.dead_time_ms,
             hop_fudge: 1,
             auto_failback: config.auto_failback,
@@ -209,6 +210,7 @@ impl World {
     }
 
     pub(crate) fn crash(&mut self, host: usize) {
+        self.surroundings.crashed(host);
         let this = &mut self.hosts[host];
         this.powered = false;
         this.paused_since_ms = None;
@@ -273,6 +275,9 @@ impl World {
         let ended = self.hosts[host].daemon.as_ref();
         let awaits_failback = ended.is_some_and(|daemon| daemon.cluster.awaits_failback());
         self.end_daemon(host);
+        if reason != ExitReason::StopFailed {
+            self.surroundings.disarm(host);
+        }
         match reason {
             ExitReason::Stopped => self.abort_jobs(host),
             ExitReason::StopFailed => {

@@ -10,6 +10,7 @@ mod agents;
 mod checker;
 #[path = "../support/group_state.rs"]
 mod group_state;
+mod guarded;
 mod host;
 mod network;
 mod outside;
@@ -26,6 +27,8 @@ mod crash;
 mod failing_agents;
 mod fencing;
 mod former_life;
+mod guard_runs;
+mod guards;
 mod handover;
 mod mutations;
 mod original_peer;

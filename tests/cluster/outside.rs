@@ -3,12 +3,15 @@
 use ha_core::cluster::event::{Finding, Input, Question, QuestionId};
 use ha_core::cluster::settings::TakeoverSettings;
 
+use crate::guarded::Guarding;
 use crate::host::Host;
 use crate::world::{Event, World};
 
 /// How it answers; by default nothing is configured.
 #[derive(Debug, Clone, Default)]
 pub struct Outside {
+    /// The guards of the pair.
+    pub guards: Guarding,
     /// The gates that daemons are configured with; devices follow from `switches`.
     pub takeover: TakeoverSettings,
     /// Power switches that each daemon has, in order.
@@ -54,6 +57,7 @@ impl Outside {
     pub fn settings(&self) -> TakeoverSettings {
         let mut settings = self.takeover.clone();
         settings.fencing.devices = (0..self.switches.len()).map(|at| format!("switch {at}")).collect();
+        self.guards.settings(&mut settings);
         settings
     }
 
@@ -85,12 +89,16 @@ impl Host {
 impl World {
     pub(crate) fn ask_outside(&mut self, host: usize, question: QuestionId, what: &Question) {
         self.hosts[host].asked.insert(question);
+        if self.ask_guards(host, question, what).is_some() {
+            return;
+        }
         match what {
             Question::FenceDevice { .. } => self.later(1, host, question, Then::Say(Finding::Yes)),
             Question::Fence { node, device } => {
                 let victim = (0..self.hosts.len()).find(|other| self.config.name(*other) == *node);
                 self.switch(host, question, victim.expect("a node of this world"), *device);
             }
+            _ => {}
         }
     }
 

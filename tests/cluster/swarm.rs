@@ -15,7 +15,7 @@ use crate::world::{Action, Config, World};
 /// Seeds of an ordinary test run; `HA_SIM_SEEDS` changes it.
 const SEEDS: u64 = 300;
 /// Rows of the table shown with a failure; `HA_SIM_ROWS` changes it.
-const ROWS: u64 = 160;
+pub(crate) const ROWS: u64 = 160;
 
 /// A run that broke a rule.
 pub struct Failure {
@@ -127,7 +127,7 @@ fn one_seed_is_one_run() {
     }
 }
 
-fn draw_config(random: &mut Random, seed: u64, faults: Faults, record: bool) -> Config {
+pub(crate) fn draw_config(random: &mut Random, seed: u64, faults: Faults, record: bool) -> Config {
     let keepalive_ms = random.pick(&[50, 100, 250, 1_000]);
     let dead_time_ms = keepalive_ms * random.between(4, 12);
     Config {
@@ -182,7 +182,7 @@ const KINDS: [Kind; 13] = [
 ];
 
 /// Draws the run's events into the queue; returns when the last has happened.
-fn plan(world: &mut World, random: &mut Random) -> u64 {
+pub(crate) fn plan(world: &mut World, random: &mut Random) -> u64 {
     let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| random.chance(300)).collect();
     draw_wires(world, random);
     let dead_time_ms = world.config.dead_time_ms;
@@ -293,7 +293,7 @@ fn strike(world: &mut World, random: &mut Random, kind: Kind, at_ms: u64) {
     }
 }
 
-fn cut_all(world: &mut World, from: usize, to: usize, at_ms: u64, mend_ms: u64) {
+pub(crate) fn cut_all(world: &mut World, from: usize, to: usize, at_ms: u64, mend_ms: u64) {
     for link in 0..world.config.links {
         world.schedule(at_ms, Action::Cut(from, to, link));
         world.schedule(mend_ms, Action::Mend(from, to, link));

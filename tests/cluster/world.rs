@@ -17,6 +17,7 @@ use std::collections::BinaryHeap;
 
 use ha_core::cluster::event::{Command, Input, Job, JobId, Now, Output, QuestionId, RequestId};
 use ha_core::config::settings::AutoFailback;
+use ha_core::types::lease::LeaseRecord;
 use ha_core::types::{LinkName, LogLevel, NodeName};
 use ha_core::wire::message::Message;
 
@@ -24,6 +25,7 @@ use crate::agents::{groups, RunningJob};
 use crate::checker::Checker;
 use crate::core::{ClusterSettings, Faults};
 use crate::group_state::GroupState;
+use crate::guarded::{DiskStep, Surroundings, Trouble};
 use crate::host::Host;
 use crate::network::{Network, NetworkFaults, Random};
 use crate::outside::{Outside, Then};
@@ -118,6 +120,8 @@ pub enum Action {
     FailStops(usize, usize, u32),
     /// The next jobs of a host hang until the world is healed.
     Hang(usize, u32),
+    /// A fault around the guards of a host, on or off.
+    Trouble(usize, Trouble, bool),
 }
 
 /// A packet on its way.
@@ -146,6 +150,10 @@ pub(crate) enum Event {
     StartDaemon { host: usize, life: u64 },
     Act(Action),
     Outside { host: usize, question: QuestionId, life: u64, then: Then },
+    Watchdog { host: usize, fed_ms: u64 },
+    Pings { host: usize, life: u64 },
+    Disk { host: usize, question: QuestionId, life: u64, step: DiskStep },
+    DiskRead { host: usize, question: QuestionId, life: u64, step: DiskStep, wrote: Option<LeaseRecord> },
 }
 
 struct Scheduled {
@@ -201,6 +209,8 @@ pub struct World {
     pub table: Table,
     /// What each daemon saw and said.
     pub recordings: Vec<Recording>,
+    /// Disk, watchdogs, arbiter, ping nodes.
+    pub surroundings: Surroundings,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     events_at_this_ms: u32,
@@ -219,6 +229,7 @@ impl World {
             checker: Checker::new(&config),
             table: Table::new(config.record),
             recordings: Vec::new(),
+            surroundings: Surroundings::default(),
             queue: BinaryHeap::new(),
             order: 0,
             events_at_this_ms: 0,
@@ -268,6 +279,12 @@ impl World {
             Event::StartDaemon { host, life } => self.start_daemon(host, life),
             Event::Act(action) => self.act(action),
             Event::Outside { host, question, life, then } => self.outside(host, question, life, then),
+            Event::Watchdog { host, fed_ms } => self.watchdog(host, fed_ms),
+            Event::Pings { host, life } => self.pings_answer(host, life),
+            Event::Disk { host, question, life, step } => self.disk(host, question, life, step),
+            Event::DiskRead { host, question, life, step, wrote } => {
+                self.disk_read(host, question, life, step, wrote);
+            }
         }
         self.checker.step(self.now_ms, &self.hosts);
         if let Some(text) = self.checker.violation().map(str::to_owned) {
@@ -303,6 +320,7 @@ impl World {
             }
             Action::FailStops(host, group, count) => self.hosts[host].kernel.faults.stop_fails[group] = count,
             Action::Hang(host, count) => self.hosts[host].kernel.faults.hangs = count,
+            Action::Trouble(host, trouble, on) => self.surroundings.set(host, trouble, on),
         }
     }
 
@@ -312,6 +330,7 @@ impl World {
         self.table.row(self.now_ms, &self.hosts, || "** heal".to_owned());
         self.queue.retain(|Reverse(scheduled)| !matches!(scheduled.event, Event::Act(_)));
         self.network.heal();
+        self.surroundings.heal();
         self.config.outside.heal();
         for host in 0..self.hosts.len() {
             let faults = &mut self.hosts[host].kernel.faults;
@@ -382,9 +401,9 @@ impl World {
                     self.hosts[host].log.push(text);
                 }
             }
+            Output::Beat => self.beat(host),
             Output::Hook { .. }
             | Output::Deliver { .. }
-            | Output::Beat
             | Output::KeepHosts { .. }
             | Output::ClientsPaused(_) => {}
         }

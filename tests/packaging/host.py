@@ -39,6 +39,12 @@ pivot_root . old
 umount -l /old
 rmdir /old
 echo made
+if [ -n "$4" ]; then
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+    mount -t tmpfs tmp tmp
+    echo "$3" > /etc/hostname
+    exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null < /dev/null > /root/systemd.log 2>&1
+fi
 # As a first process it also waits for whom nobody else does.
 sleep infinity &
 wait
@@ -47,6 +53,10 @@ wait
 
 class Failure(Exception):
     """Something is not as it must be."""
+
+
+class NotPossible(Exception):
+    """This machine lacks something; the text says what."""
 
 
 def run(command, **more):
@@ -60,14 +70,23 @@ def run(command, **more):
 class Host:
     """One host. `name` is its host name; `lower` the folders of its root, uppermost first."""
 
-    def __init__(self, name, lower):
+    def __init__(self, name, lower, systemd=False):
         self.name = name
+        self.group = new_group(name) if systemd else None
         self.place = tempfile.mkdtemp(prefix=f"ha-packaging-{name}-")
-        words = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private",
-                 "sh", "-c", FIRST, "sh", ":".join(str(folder) for folder in lower), self.place, name]
+        self.start(["sh", "-c", FIRST, "sh", ":".join(str(folder) for folder in lower), self.place, name,
+                    "systemd" if systemd else ""])
+
+    def start(self, first):
+        """Makes the namespaces; their first process says when everything is made."""
+        words = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--propagation",
+                 "private", *(["--cgroup"] if self.group else []), *first]
+        if self.group:
+            words = ["sh", "-c", f'echo $$ > {self.group}/cgroup.procs && exec "$@"', "sh", *words]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         stdin=subprocess.DEVNULL, start_new_session=True)
         if self.process.stdout.readline() != "made\n":
+            self.process.kill()
             said = self.process.stderr.read()
             self.close()
             raise Failure(f"no host could be made: {said}")
@@ -80,6 +99,8 @@ class Host:
         self.process.wait()
         self.process.stdout.close()
         self.process.stderr.close()
+        if self.group:
+            remove_group(self.group)
         try:
             os.rmdir(self.place)
         except OSError:
@@ -138,6 +159,30 @@ class Host:
         return int(self.sh("cat /var/run/heartbeat.pid"))
 
 
+def new_group(name):
+    """A control group of its own for a systemd, in the second hierarchy wherever that is mounted."""
+    for line in open("/proc/mounts", encoding="utf-8"):
+        words = line.split()
+        if words[2] == "cgroup2":
+            folder = f"{words[1]}/ha-packaging-{os.getpid()}-{name}"
+            os.mkdir(folder)
+            return folder
+    raise NotPossible("no cgroup2 is mounted here, which systemd needs")
+
+
+def remove_group(folder):
+    """With those inside it, innermost first: rmdir(2) is the only way, and does no harm."""
+    for _ in range(50):
+        for path, _, _ in os.walk(folder, topdown=False):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.1)
+
+
 class Switch:
     """A network for hosts: eth0 with 10.9.0.1, 10.9.0.2. A host that is gone leaves the others' ends alone."""
 
@@ -170,3 +215,68 @@ class Switch:
 def as_found(program):
     """The program's path, also where PATH leaves out its folder."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+# As FIRST, for a root with nothing in it. $1 the program, $2 the mount point, $3 the name.
+FIRST_BARE = r"""
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 host "$2"
+mkdir -p "$2/proc" "$2/sys" "$2/dev" "$2/etc/ha.d"
+cp "$1" "$2/ha"
+mount -t proc proc "$2/proc"
+mount -t sysfs sys "$2/sys"
+mount -t tmpfs -o mode=755 dev "$2/dev"
+mknod -m 666 "$2/dev/null" c 1 3
+mknod -m 666 "$2/dev/urandom" c 1 9
+hostname "$3"
+ip link set lo up
+echo made
+sleep infinity &
+wait
+"""
+
+
+class Bare(Host):
+    """A host whose root has our binary, /proc, /sys, /dev and /etc/ha.d, and no other file."""
+
+    def __init__(self, name, binary):
+        self.name, self.group = name, None
+        self.place = tempfile.mkdtemp(prefix=f"ha-packaging-{name}-")
+        self.start(["sh", "-c", FIRST_BARE, "sh", str(binary), self.place, name])
+
+    def enter(self, *words):
+        """A command of this machine in the namespaces of the host."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-p", "-n", "-u", "-i", *words]
+
+    def sh(self, script, seconds=180):
+        """With the programs of this machine."""
+        return run(self.enter("sh", "-c", script))
+
+    def ha(self, *words):
+        """Exit code and output of our binary, which sees nothing but its root."""
+        done = subprocess.run(self.enter("env", "-i", as_found("chroot"), self.place, "/ha", *words), text=True, check=False,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
+        return done.returncode, done.stdout
+
+    def configure(self, files):
+        """Into /etc/ha.d."""
+        for name, text in files.items():
+            subprocess.run(self.enter("sh", "-c", f"umask 077; cat > {self.place}/etc/ha.d/{name}"), check=True,
+                           input=text.encode())
+
+    def has_address(self, address):
+        """It is on eth0."""
+        return f" {address}/" in self.sh("ip -o addr show dev eth0")
+
+    def wait(self, what, holds, seconds=90):
+        """Until it holds."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                raise Failure(f"{self.name}: not so after {seconds} s: {what}\n{self.sh(f'cat {self.place}/ha-log')}")
+            time.sleep(0.1)
+
+    def wait_address(self, address):
+        """Until it is there."""
+        self.wait("the address is here", lambda: self.has_address(address))

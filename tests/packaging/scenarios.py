@@ -3,7 +3,7 @@
 import re
 import time
 
-from host import Failure, Host, Switch
+from host import Bare, Failure, Host, Switch
 
 ADDRESS = "10.9.0.100"
 HA_CF = """keepalive 200ms
@@ -171,6 +171,12 @@ def crash(victim, survivor):
     check(f"node2 has the address {time.monotonic() - start:.1f} s after node1 was gone", True)
 
 
+def check_no_links(host):
+    """No link to the program is left."""
+    links = host.sh("find /etc /usr -lname '*sbin/ha'").split()
+    check("no link to the program is left", not links, links)
+
+
 def check_removed(host, before, remove, kept):
     """Nothing runs, nothing of the package is left, the administrator's files are."""
     remover = host.sh(remove)
@@ -212,8 +218,7 @@ def fresh_deb(supplies):
                 *ACCOUNTS, *ADMINISTRATORS]
         conffiles = two.sh("dpkg -s ha | sed -n '/^Conffiles/,/^[A-Z][a-z]*:/s/^ \\([^ ]*\\) .*/\\1/p'").split()
         check_removed(two, before, "dpkg -r ha 2>&1", kept + conffiles)
-        links = two.sh("find /etc /usr -lname '*sbin/ha'").split()
-        check(f"no link to the program is left ({links})", not links)
+        check_no_links(two)
         two.sh("dpkg -P ha")
         check_nothing_left(two, before, [*ACCOUNTS, *ADMINISTRATORS, "/etc/rc"])
         check("no runlevel has it", not two.sh("ls -d /etc/rc?.d/*heartbeat 2> /dev/null || :"))
@@ -270,3 +275,167 @@ def replaced_deb(supplies):
               and one.has("/etc/logrotate.d/heartbeat") and one.has("/etc/ha.d/rc.d/status") and one.has("/etc/ha.d/harc"))
         holder, other = (one, two) if holds_address(one) else (two, one)
         crash(holder, other)
+
+
+# A host of Red Hat's or SuSE's has it; here it notes how it is called.
+CHKCONFIG = "#!/bin/sh\necho \"$*\" >> /root/chkconfig\n"
+
+
+def rpm(supplies):
+    """rpm on SysV: install over an older heartbeat, start, switch, upgrade, fail over, erase."""
+    lower = [supplies.root("rpm")]
+    with Host("node1", lower) as one, Host("node2", lower) as two, Switch(one, two):
+        for host in (one, two):
+            host.put("/sbin/chkconfig", CHKCONFIG, 0o755)
+            host.sh("rpm --initdb && mkdir -p /etc/rc3.d && touch /etc/rc3.d/S75heartbeat")
+            host.put("/root/old.rpm", supplies.old_rpm)
+            host.put("/root/ha.rpm", supplies.rpms[0] if host is one else supplies.rpms[1])
+            host.put("/root/newer.rpm", supplies.newer_rpms[0])
+        before = files(two)
+        for host in (one, two):
+            said = host.sh("rpm -i --nodeps /root/old.rpm && echo '# changed' >> /etc/ha.d/resource.d/Delay && "
+                           "rpm -K /root/ha.rpm && rpm -U --nodeps /root/ha.rpm 2>&1")
+            check("the older package is replaced, its changed script stays", host.sh("rpm -qa").startswith("ha-0")
+                  and host.sh("tail -n 1 /etc/ha.d/resource.d/Delay") == "# changed\n", said)
+            check("an unchanged one is a link now", host.sh("readlink /etc/ha.d/resource.d/IPaddr") == "/usr/sbin/ha\n")
+            check("it starts at boot, as the older one did", host.sh("tail -n 2 /root/chkconfig")
+                  == "--add heartbeat\nheartbeat on\n", host.sh("cat /root/chkconfig"))
+            check_installed(host)
+            check("what is installed is as it was packed", not host.try_sh("rpm -V --nodeps ha")[1].strip(),
+                  host.try_sh("rpm -V --nodeps ha")[1])
+            check_unconfigured(host)
+            configure(host)
+            check_init_script(host)
+        start_pair(one, two)
+        switch(one, two)
+        watched_upgrade(one, "rpm -U --nodeps /root/newer.rpm 2>&1")
+        crash(one, two)
+        # Folders that belong to packages which are not here.
+        kept = [*ACCOUNTS, *ADMINISTRATORS, "/var/lib/heartbeat", "/etc/ha.d/resource.d/Delay", "/etc/sysconfig",
+                "/usr/lib/firewalld", "/usr/share/fish", "/usr/share/zsh"]
+        check_removed(two, before, "rpm -e ha 2>&1", kept)
+        check_no_links(two)
+        check("the state of the node stays", two.has("/var/lib/heartbeat/hb_uuid"))
+
+
+def shown(host, name):
+    """A property of the unit."""
+    return host.sh(f"systemctl show -P {name} heartbeat.service").strip()
+
+
+def daemon(host):
+    """The daemon's number: the child of the unit's main process, its guard."""
+    return int(host.sh("pgrep -P $(systemctl show -P MainPID heartbeat.service)").split()[0])
+
+
+def systemd(supplies):
+    """Debian with systemd: start, watch, a killed daemon, a hanging one, upgrade, stop, remove."""
+    lower = [supplies.root("systemd")]
+    with Host("node1", lower, systemd=True) as one, Host("node2", lower, systemd=True) as two, Switch(one, two):
+        for host in (one, two):
+            host.wait("systemd is up", "systemctl is-system-running | grep -Eq 'running|degraded'")
+            host.put("/root/ha.deb", supplies.deb)
+            host.sh("dpkg -i /root/ha.deb")
+            said = host.try_sh("systemd-analyze verify --man=no heartbeat.service 2>&1 | grep -i heartbeat")[1]
+            check("systemd-analyze has nothing to say", not said, said)
+            check("it starts at boot", host.sh("systemctl is-enabled heartbeat.service") == "enabled\n")
+            host.sh("systemctl start heartbeat.service")
+            check("without a configuration it is not started", shown(host, "ActiveState") == "inactive")
+            configure(host)
+            # A hang is noticed in the time that a test has.
+            host.put("/etc/systemd/system/heartbeat.service.d/test.conf", "[Service]\nWatchdogSec=4s\n")
+            host.sh("systemctl daemon-reload && systemctl start heartbeat.service")
+            check("it told that it serves", shown(host, "ActiveState") + shown(host, "SubState") == "activerunning")
+        wait_address(one)
+        wait_stable(one)
+        wait_stable(two)
+        main = shown(one, "MainPID")
+        for _ in range(8):
+            time.sleep(1)
+            check("systemd hears it: no restart", shown(one, "NRestarts") == "0" and shown(one, "MainPID") == main)
+        killed = daemon(one)
+        one.sh(f"kill -9 {killed}")
+        one.wait("the guard brings it back", f"pgrep -P {main} | grep -vqx {killed} && cl_status hbstatus")
+        check("systemd did nothing", shown(one, "NRestarts") == "0" and shown(one, "MainPID") == main)
+        check("the address stayed", holds_address(one))
+        wait_stable(one)
+        one.put("/root/newer.deb", supplies.newer_deb)
+        before = daemon(one)
+        one.sh("dpkg -i /root/newer.deb")
+        one.wait("the new program goes on", "grep -q 'Going on where the former program ended' /var/log/ha-log")
+        check("an upgrade changes no process and moves nothing", daemon(one) == before and holds_address(one)
+              and shown(one, "MainPID") == main)
+        one.sh("systemctl reload heartbeat.service")
+
+        one.sh(f"kill -STOP {daemon(one)}")
+        wait_address(two)
+        one.wait("systemd has the hanging daemon killed", "grep -q 'hung and was killed' /var/log/ha-log")
+        one.wait("everything was stopped, then it was started anew",
+                 "[ $(systemctl show -P NRestarts heartbeat) = 1 ] && systemctl is-active heartbeat && cl_status hbstatus")
+        check("the address is on node2 alone", holds_address(two) and not holds_address(one))
+        wait_stable(one)
+        wait_stable(two)
+
+        two.sh("systemctl stop heartbeat.service")
+        check("a stop ends it", two.try_sh("pgrep -x heartbeat")[0] == 1 and not holds_address(two))
+        check("and is a success", shown(two, "Result") == "success", two.try_sh("systemctl status heartbeat")[1])
+        wait_address(one)
+        two.sh("systemctl start heartbeat.service")
+        wait_stable(two)
+        for _ in range(3):
+            last = daemon(one)
+            one.sh(f"kill -9 {last}")
+            one.try_sh(f"for i in $(seq 50); do pgrep -P $(systemctl show -P MainPID heartbeat) | grep -vqx {last} && "
+                       "cl_status hbstatus && exit; sleep 0.1; done")
+        one.wait("killed again and again, the guard gives up", "! pgrep -x heartbeat")
+        time.sleep(2)
+        check("systemd does not know better", shown(one, "NRestarts") == "1" and shown(one, "ActiveState") == "failed")
+        wait_address(two)
+        two.sh("dpkg -r ha")
+        check("the removal stops it", two.try_sh("pgrep -x heartbeat")[0] == 1 and not holds_address(two))
+
+
+def replaced_systemd(supplies):
+    """Debian's heartbeat runs as a service of systemd; the package takes its place, as apt does it."""
+    lower = [supplies.root("original-systemd")]
+    with Host("node1", lower, systemd=True) as one, Host("node2", lower, systemd=True) as two, Switch(one, two):
+        for host in (one, two):
+            host.wait("systemd is up", "systemctl is-system-running | grep -Eq 'running|degraded'")
+            configure(host)
+            host.sh("systemctl restart heartbeat.service")
+        wait_address(one)
+        one.wait("rest", "cl_status rscstatus | grep -Eq 'all|local'")
+        two.wait("rest", "cl_status rscstatus | grep -Eq 'foreign|none|local'")
+        for host in (one, two):
+            host.put("/root/ha.deb", supplies.deb)
+            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /root/ha.deb 2>&1")
+            host.wait("our daemon runs as the service", "systemctl is-active heartbeat && "
+                      "readlink /proc/$(systemctl show -P MainPID heartbeat)/exe | grep -qx /usr/sbin/ha")
+            check("it starts at boot", host.sh("systemctl is-enabled heartbeat.service") == "enabled\n", said)
+            wait_stable(one)
+            wait_stable(two)
+            check("the address is somewhere, and once", holds_address(one) != holds_address(two))
+        one.sh("dpkg -P heartbeat cluster-glue 2>&1")
+        check("after a purge of the original it still starts at boot",
+              one.try_sh("systemctl is-enabled heartbeat.service")[1] == "enabled\n")
+
+
+def empty_root(supplies):
+    """The binary alone, in roots with nothing but /proc, /sys, /dev and /etc/ha.d, fails over an address."""
+    with Bare("node1", supplies.binary) as one, Bare("node2", supplies.binary) as two, Switch(one, two):
+        for host in (one, two):
+            host.configure({"ha.cf": HA_CF.replace("/var/log/ha-log", "/ha-log"), "haresources": HARESOURCES,
+                            "authkeys": AUTHKEYS})
+            check(f"{host.name}: ha check finds no error", host.ha("check")[0] < 2, host.ha("check")[1])
+            code, said = host.ha("heartbeat")
+            check(f"{host.name}: it starts", code == 0, said)
+        one.wait_address(ADDRESS)
+        one.wait("rest", lambda: "all" in one.ha("cl_status", "rscstatus")[1] or "local" in one.ha("cl_status", "rscstatus")[1])
+        two.wait("the other is known", lambda: "active" in two.ha("cl_status", "nodestatus", "node1")[1])
+        check("the address is on node1 alone", not two.has_address(ADDRESS))
+        one.close()
+        start = time.monotonic()
+        two.wait_address(ADDRESS)
+        check(f"node2 has the address {time.monotonic() - start:.1f} s after node1 was gone", True)
+        code, said = two.ha("heartbeat", "-k")
+        check("a stop takes it away", code == 0 and not two.has_address(ADDRESS), said)

@@ -56,17 +56,32 @@ pub(crate) fn never(time: Duration, what: &str, condition: impl Fn() -> bool) {
 /// A script of the administrator in resource.d that is active while a file is there, and notes what it did.
 /// It starts and stops only where `needs`, a file of its data, is there.
 pub(crate) fn stand_in(pair: &Pair, name: &str, needs: &str) {
-    let text = format!(
+    let text = script_that_needs(name, needs);
+    for node in 0..2 {
+        let path = format!("/etc/ha.d/resource.d/{name}");
+        pair.host(node).write_file_with_mode(&path, &text, 0o755).expect("script");
+    }
+}
+
+/// The same script, without data of its own.
+pub(crate) fn script(name: &str) -> String {
+    script_that_needs(name, "/")
+}
+
+fn script_that_needs(name: &str, needs: &str) -> String {
+    format!(
         "#!/bin/sh\nfor operation; do :; done\nstate=/var/lib/heartbeat/{name}.active\n\
          case $operation in\nstart) [ -e {needs} ] || exit 1; : >$state ;;\n\
          stop) [ ! -e $state ] || [ -e {needs} ] || exit 1; rm -f $state ;;\n\
          status) [ -e $state ] && echo running || echo stopped; exit 0 ;;\nesac\n\
          echo {name} $operation >>/var/lib/heartbeat/order\n"
-    );
-    for node in 0..2 {
-        let path = format!("/etc/ha.d/resource.d/{name}");
-        pair.host(node).write_file_with_mode(&path, &text, 0o755).expect("script");
-    }
+    )
+}
+
+/// Whether such a script is active on a host.
+pub(crate) fn is_active(host: &Host, name: &str) -> bool {
+    let file = format!("/var/lib/heartbeat/{name}.active");
+    host.run(&["test", "-e", &file]).is_ok_and(|output| output.code == Some(0))
 }
 
 /// What the stand-ins of a node did since the last look.

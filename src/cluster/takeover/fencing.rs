@@ -156,7 +156,7 @@ impl Cluster {
         let device = self.device_of(pending);
         let device_name = self.settings.takeover.fencing.devices[device].clone();
         let (result, level, text) = match answer {
-            Finding::Yes => ("OK", LogLevel::Info, format!("node {name} now reset.")),
+            Finding::Yes | Finding::Found(_) => ("OK", LogLevel::Info, format!("node {name} now reset.")),
             Finding::No(_) => {
                 ("badhost", LogLevel::Error, format!("Device {device_name} cannot reset host {name}."))
             }

@@ -25,17 +25,48 @@ use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::Cluster;
 
+mod address;
+mod arbiter;
 mod delay;
 mod fencing;
+mod guards;
+mod lease;
+mod reachable;
+mod resource_fence;
 
 /// THE TABLE of gates, in the order in which they are passed.
 const GATES: &[Gate] = &[
+    Gate {
+        name: "ping arbitration",
+        standing: true,
+        look: Cluster::look_at_reachable,
+        describe: Cluster::reachable_describe,
+    },
     Gate { name: "delay", standing: false, look: Cluster::look_at_delay, describe: Cluster::describe_delay },
+    Gate { name: "lease", standing: true, look: Cluster::look_at_lease, describe: Cluster::lease_describe },
+    Gate {
+        name: "arbiter",
+        standing: true,
+        look: Cluster::look_at_arbiter,
+        describe: Cluster::arbiter_describe,
+    },
     Gate {
         name: "fencing",
         standing: false,
         look: Cluster::look_at_fencing,
         describe: Cluster::describe_fencing,
+    },
+    Gate {
+        name: "resource fencing",
+        standing: false,
+        look: Cluster::look_at_resource_fence,
+        describe: Cluster::describe_resource_fence,
+    },
+    Gate {
+        name: "address",
+        standing: false,
+        look: Cluster::look_at_address,
+        describe: Cluster::describe_address,
     },
 ];
 
@@ -79,6 +110,8 @@ enum Confirm {
 pub(super) struct Pending {
     /// The peer was heard since this node started or since it was dead before.
     ever_heard: bool,
+    /// When it began.
+    since_ms: u64,
     /// Place in [`GATES`] of the gate at which it waits.
     gate: usize,
     /// When it came there.
@@ -103,6 +136,7 @@ impl Pending {
     fn new(ever_heard: bool, now_ms: u64) -> Self {
         Self {
             ever_heard,
+            since_ms: now_ms,
             gate: 0,
             gate_since_ms: now_ms,
             step: 0,
@@ -123,6 +157,7 @@ pub(super) struct Takeover {
     pending: Option<Pending>,
     last_question: u64,
     fencing: fencing::Fencing,
+    guards: guards::Guards,
 }
 
 impl Takeover {
@@ -137,14 +172,16 @@ impl Takeover {
         }
         form.number("takeover.last_question", &mut self.last_question);
         self.fencing.visit(now_ms, form);
+        self.guards.visit(form);
     }
 
     /// What decides, for [`Cluster::fingerprint`]; the names of questions do not.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { pending, last_question: _, fencing } = self;
+        let Self { pending, last_question: _, fencing, guards } = self;
         into.add(pending.is_some());
         if let Some(Pending {
             ever_heard,
+            since_ms,
             gate,
             gate_since_ms,
             step,
@@ -158,10 +195,12 @@ impl Takeover {
         }) = pending
         {
             into.add((ever_heard, gate, step, question.is_some(), answer, held_by, confirm, opened));
+            into.moment(*since_ms, u64::MAX);
             into.moment(*gate_since_ms, 0);
             into.moment_if(*due_ms, 0);
         }
         fencing.fingerprint(into);
+        guards.fingerprint(into);
     }
 
     /// A dead peer's resources wait for a gate: nothing of what it claimed is started here.
@@ -360,6 +399,9 @@ impl Cluster {
 
     /// An answer; one that nobody waits for any more changes nothing.
     pub(super) fn answered(&mut self, question: QuestionId, answer: Finding) {
+        if self.guards_answered(question, &answer) {
+            return;
+        }
         if let Some(pending) = &mut self.takeover.pending {
             if pending.question == Some(question) {
                 pending.question = None;

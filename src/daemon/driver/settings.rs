@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cluster::settings::{ClusterSettings, Faults, FencingSettings, TakeoverSettings};
+use crate::cluster::settings::{
+    ArbiterSettings, AskSettings, ClusterSettings, Faults, FencingSettings, LeaseSettings, TakeoverSettings,
+};
 use crate::config::settings as config;
+use crate::config::split_brain::Guards;
+use crate::config::Configuration;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
 use crate::wire::{self, WireFormat};
@@ -11,7 +15,7 @@ use crate::wire::{self, WireFormat};
 use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
 use super::super::layout::Layout;
-use super::super::questions::Plans;
+use super::super::questions::{GuardPlans, Plans};
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -54,16 +58,19 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(ha_cf: &config::HaCf) -> Plans {
+pub(super) fn plans(plan: &Plan) -> Plans {
+    let Configuration { ha_cf, resources, .. } = &plan.configuration;
     Plans {
         devices: ha_cf.fencing.devices.clone(),
         fencing_limit: Duration::from_millis(ha_cf.fencing.limit_ms),
+        guards: GuardPlans::new(ha_cf, resources, &plan.local),
     }
 }
 
 /// The gates of a takeover.
 fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
-    let fencing = &ha_cf.fencing;
+    let (fencing, guards) = (&ha_cf.fencing, &ha_cf.guards);
+    let watchdog_ms = if ha_cf.watchdog.is_some() { Guards::watchdog_ms(ha_cf.dead_time_ms) } else { 0 };
     TakeoverSettings {
         mode: ha_cf.takeover,
         fencing: FencingSettings {
@@ -72,6 +79,23 @@ fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
             delay_random_ms: fencing.delay_random_ms,
             waits_for_unheard: fencing.waits_for_unheard,
         },
+        ping_arbitration: guards.ping_arbitration,
+        lease: guards.lease.as_ref().map(|lease| LeaseSettings {
+            time_ms: lease.time_ms,
+            interval_ms: lease.interval_ms,
+            margin_ms: lease.margin_ms,
+            watchdog_ms,
+        }),
+        arbiter: guards.arbiter.as_ref().map(|arbiter| ArbiterSettings {
+            ttl_ms: arbiter.ttl_ms,
+            interval_ms: arbiter.interval_ms,
+            wait_ms: arbiter.wait_ms,
+            keeps_unreachable: arbiter.keeps_unreachable,
+        }),
+        resource_fence: guards.resource_fence.is_some(),
+        ask_before_take: guards
+            .ask_before_take
+            .map(|ask| AskSettings { most_ms: ask.most_ms, then_take: ask.then_take }),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::settings::FencingDevice;
 use crate::stonith::device::Code;
 use crate::types::NodeName;
 
-use super::{Inquiry, Plans, Program};
+use super::{Inquiry, Judge, Plans, Program};
 
 /// The child that resets a node.
 pub(super) fn reset(plans: &Plans, node: &NodeName, device: usize) -> Result<Inquiry, String> {
@@ -32,7 +32,7 @@ fn child(plans: &Plans, device: usize, words: &[&str]) -> Result<Inquiry, String
         limit: plans.fencing_limit,
         title: format!("stonith {kind}"),
         said_as: None,
-        judge,
+        judge: Judge::Code(judge),
     })
 }
 
@@ -50,7 +50,7 @@ fn judge(code: i32) -> Finding {
 /// What the original's child ends with (resources spec 3.2).
 fn exit_code(code: i32) -> i32 {
     match judge(code) {
-        Finding::Yes => 0,
+        Finding::Yes | Finding::Found(_) => 0,
         Finding::No(_) => 100,
         Finding::Failed(_) => 1,
     }

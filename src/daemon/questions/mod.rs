@@ -23,8 +23,12 @@ use crate::config::settings::FencingDevice;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
+use guards::{first_line, DiskChild};
 
 mod fence;
+mod guards;
+
+pub use guards::GuardPlans;
 
 /// Bytes of a child's output that are kept; the rest is read and dropped.
 const OUTPUT_MAX_BYTES: usize = 16 * 1024;
@@ -42,6 +46,8 @@ pub struct Plans {
     pub devices: Vec<FencingDevice>,
     /// How long a device may take for one reset.
     pub fencing_limit: Duration,
+    /// What the guards need.
+    pub guards: GuardPlans,
 }
 
 /// A child to be: what runs for a question.
@@ -60,8 +66,17 @@ pub struct Inquiry {
     pub title: String,
     /// Its end is logged as that of a child of the original: under this name, with this exit code.
     pub said_as: Option<(String, ExitCode)>,
-    /// What an exit code means.
-    pub judge: fn(i32) -> Finding,
+    /// What its end means.
+    pub judge: Judge,
+}
+
+/// How a child's end becomes an answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Judge {
+    /// By its exit code; what it says is logged.
+    Code(fn(i32) -> Finding),
+    /// By the first line it says, `yes`, `no` or `failed` and words; nothing is logged.
+    FirstLine,
 }
 
 /// What the original's child would have ended with, by the exit code of ours.
@@ -100,13 +115,21 @@ pub struct Questions {
     sender: mpsc::UnboundedSender<Answered>,
     receiver: mpsc::UnboundedReceiver<Answered>,
     running: BTreeMap<QuestionId, Running>,
+    disk_child: DiskChild,
 }
 
 impl Questions {
     /// With the environment of all children.
     pub fn new(environment: Vec<(String, String)>, plans: Plans) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { environment, plans, sender, receiver, running: BTreeMap::new() }
+        Self {
+            environment,
+            plans,
+            sender,
+            receiver,
+            running: BTreeMap::new(),
+            disk_child: DiskChild::default(),
+        }
     }
 
     /// Starts what answers the question.
@@ -114,6 +137,11 @@ impl Questions {
         let inquiry = match what {
             Question::Fence { node, device } => fence::reset(&self.plans, node, *device),
             Question::FenceDevice { device } => fence::check(&self.plans, *device),
+            Question::Lease { .. } if self.disk_child.hangs() => Err("the disk hangs".to_owned()),
+            Question::Lease { word } => self.plans.guards.lease(*word),
+            Question::Arbiter { verb } => self.plans.guards.arbiter(*verb),
+            Question::Resource { node } => self.plans.guards.resource(node),
+            Question::Address { set } => self.plans.guards.address(*set),
         };
         let inquiry = match inquiry {
             Ok(inquiry) if self.running.len() < CHILDREN_MAX => inquiry,
@@ -125,6 +153,9 @@ impl Questions {
             Err(error) => return self.fail(question, &format!("{} cannot be run: {error}", inquiry.title)),
         };
         let (wanted, unwanted) = oneshot::channel();
+        if matches!(what, Question::Lease { .. }) {
+            self.disk_child.is(group_of(&child));
+        }
         self.running.insert(question, Running { group: group_of(&child), _wanted: wanted });
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -201,20 +232,33 @@ async fn follow(
     // A grandchild that keeps the pipe open is none of ours.
     let text = tokio::time::timeout(LAST_WORDS, reading).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
-    let mut lines = lines(title, &String::from_utf8_lossy(&text));
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = match judge {
+        Judge::Code(_) => lines(title, &text),
+        Judge::FirstLine => Vec::new(),
+    };
     if let (Some((name, shown)), Ending::Code(code)) = (said_as, &ending) {
         let code = shown(*code);
         let level = if code == 0 { LogLevel::Info } else { LogLevel::Warning };
         lines.push((level, format!("Managed {name} process {pid} exited with return code {code}.")));
     }
-    let finding = match ending {
-        Ending::Code(code) => judge(code),
-        Ending::Signal => Finding::Failed(format!("{title} was killed")),
-        Ending::Overdue => Finding::Failed(format!("{title} took longer than {} s", limit.as_secs())),
-        Ending::Lost(error) => Finding::Failed(format!("{title}: {error}")),
-        Ending::Withdrawn => return None,
+    let finding = match (ending, judge) {
+        (Ending::Code(_), Judge::FirstLine) => first_line(&text),
+        (Ending::Code(code), Judge::Code(judge)) => judge(code),
+        (ending, _) => without_code(ending, title, *limit)?,
     };
     Some((finding, lines))
+}
+
+/// What another end means; `None`: it was withdrawn.
+fn without_code(ending: Ending, title: &str, limit: Duration) -> Option<Finding> {
+    Some(Finding::Failed(match ending {
+        Ending::Code(code) => format!("{title} ended with code {code}"),
+        Ending::Signal => format!("{title} was killed"),
+        Ending::Overdue => format!("{title} took longer than {} s", limit.as_secs()),
+        Ending::Lost(error) => format!("{title}: {error}"),
+        Ending::Withdrawn => return None,
+    }))
 }
 
 fn command(inquiry: &Inquiry, environment: &[(String, String)]) -> std::process::Command {
@@ -290,7 +334,7 @@ mod tests {
             limit,
             title: "test".into(),
             said_as: None,
-            judge,
+            judge: Judge::Code(judge),
         }
     }
 

@@ -1,0 +1,11 @@
+//! The first steps of an administrator: `ha init`, `ha keygen`, `ha install`, `ha uninstall` and what
+//! `ha check` says on a live host. Whatever is mistyped, interrupted or refused leaves nothing half-done.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod init;
+mod install;
+mod live;
+mod pair;
+mod traces;
