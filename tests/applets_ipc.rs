@@ -333,6 +333,18 @@ fn standby_and_takeover_tell_what_the_daemon_said() {
     assert!(before.elapsed() < Duration::from_secs(2));
 }
 
+#[test]
+fn a_confirmation_needs_a_daemon_of_ours() {
+    use ha_core::ipc::command::confirm_takeover;
+    let down = ran(|terminal| confirm_takeover(Path::new("/nonexistent/socket"), terminal));
+    assert!(down.code == 1 && down.err.contains("not running"), "{}", down.err);
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("register");
+    original_daemon(&socket);
+    let original = ran(|terminal| confirm_takeover(&socket, terminal));
+    assert!(original.code == 1 && original.err.contains("is it an original"), "{}", original.err);
+}
+
 /// Answers like an original daemon: signon is fine, everything else unknown.
 fn original_daemon(path: &Path) {
     use std::io::{Read, Write};

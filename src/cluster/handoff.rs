@@ -92,6 +92,7 @@ impl Cluster {
             && self.members.is_at_rest()
             && self.nodes.iter().all(|node| node.held.since_ms().is_none())
             && self.handover.is_idle()
+            && !self.takeover.is_asking()
             && !self.lateness.in_doubt()
             && !self.lateness.forfeits()
             && !self.shutdown.is_under_way()

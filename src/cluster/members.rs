@@ -343,6 +343,15 @@ impl Cluster {
             let about_us = message.text("node") == Some(self.settings.local.as_str());
             self.members.peer_took_for_another = !about_us;
         }
+        let about_us = message.text("node") == Some(self.settings.local.as_str());
+        if Some(sender) == self.peer && about_us && message.text("result") == Some("OK") {
+            let text = format!(
+                "node {} says that it has reset this node, which runs: its fencing device does not work, or \
+                 resets another host",
+                self.nodes[sender].name
+            );
+            self.log_limited("not-reset", LogLevel::Critical, &text);
+        }
         self.hook(message.clone());
     }
 }

@@ -367,6 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn what_guards_the_pair_is_shown() {
+        let mut report = healthy();
+        assert!(!render(&report).contains("Guard"), "an original says nothing of it");
+        report.program = "ha 1".into();
+        assert!(render(&report).contains("Guard: none stands between this pair and two owners"));
+        report.view.guards = vec!["a \x1b[2Jperson".into()];
+        let page = render(&report);
+        assert!(page.contains("Guard: a ") && !page.contains('\x1b'), "{page}");
+        assert!(!page.contains("none stands"));
+    }
+
+    #[test]
     fn a_healthy_pair() {
         assert_eq!(
             render(&healthy()),

@@ -161,6 +161,10 @@ pub fn probe(name: &str, values: DeviceValues<'_>) -> Result<(String, String), D
         return Err(DeviceFault::Values);
     }
     let line = match values {
+        // The program that gets them reads no more.
+        DeviceValues::Text(text) if text.len() > parameters::LINE_MAX_BYTES => {
+            return Err(DeviceFault::Values)
+        }
         DeviceValues::Text(text) => text.to_owned(),
         DeviceValues::File(path) => {
             parameters::first_line(Path::new(path)).ok().flatten().ok_or(DeviceFault::Values)?

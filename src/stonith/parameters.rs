@@ -8,7 +8,7 @@ use std::path::Path;
 use super::device::Values;
 
 /// Bytes of a line of a parameter file that count.
-const LINE_MAX_BYTES: usize = 1023;
+pub const LINE_MAX_BYTES: usize = 1023;
 /// Bytes of a parameter file that are looked at.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// Values given by name.

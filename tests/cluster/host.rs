@@ -195,6 +195,20 @@ impl World {
         }
     }
 
+    /// Another program file goes on in the daemon's place; `false` while something is under way. The
+    /// children that answer its questions end with it.
+    pub fn upgrade(&mut self, host: usize) -> bool {
+        let at = self.hosts[host].clock(self.now_ms);
+        let settings = self.settings(host, self.hosts[host].generation, None, 7);
+        let this = &mut self.hosts[host];
+        let Some(daemon) = &mut this.daemon else { return false };
+        let Some(state) = daemon.cluster.export() else { return false };
+        daemon.cluster = Cluster::import(settings, at, &state).expect("its own state");
+        this.asked.clear();
+        self.feed(host, Input::Tick);
+        true
+    }
+
     pub(crate) fn crash(&mut self, host: usize) {
         self.surroundings.crashed(host);
         let this = &mut self.hosts[host];

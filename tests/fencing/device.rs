@@ -104,8 +104,13 @@ impl Fenced {
             if !host.is_on() {
                 continue;
             }
-            let Ok(wish) = host.read_file(WISH) else { continue };
-            let victim = ["node1", "node2"].into_iter().find(|name| *name == wish.trim()).expect("a node");
+            let wish = host.read_file(WISH).unwrap_or_default();
+            if wish.is_empty() {
+                continue;
+            }
+            let victim = ["node1", "node2"].into_iter().find(|name| *name == wish.trim());
+            let victim =
+                victim.unwrap_or_else(|| panic!("a wish for '{wish}'\n{}", common::logs(&self.world)));
             assert_ne!(asker, victim, "nobody resets itself");
             if self.world.host(victim).expect("host").is_on() {
                 self.world.crash(victim).expect("power off");

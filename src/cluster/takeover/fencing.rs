@@ -105,8 +105,8 @@ impl Cluster {
         if pending.question.is_none() && !rests {
             self.fence(pending, &name);
         }
-        let failures = pending.step.saturating_sub(FIRST_ATTEMPT) as usize;
-        match failures >= self.settings.takeover.fencing.devices.len() {
+        let failures = pending.step.saturating_sub(FIRST_ATTEMPT);
+        match failures >= self.device_count() {
             false => Verdict::Wait {
                 why: format!("node {name} is being reset"),
                 confirm: Confirm::Refused(
@@ -136,13 +136,19 @@ impl Cluster {
         let device = self.device_of(pending);
         let text = format!("Resetting node {name} with [{}]", self.settings.takeover.fencing.devices[device]);
         self.log(LogLevel::Info, &text);
-        self.alarm(AlarmKind::Fencing, name.as_str(), &text);
+        // What follows the first round is one alarm, that it failed.
+        if pending.step < FIRST_ATTEMPT + self.device_count() {
+            self.alarm(AlarmKind::Fencing, name.as_str(), &text);
+        }
         self.ask_outside(pending, Question::Fence { node: name.clone(), device });
     }
 
     fn device_of(&self, pending: &Pending) -> usize {
-        let devices = self.settings.takeover.fencing.devices.len().max(1);
-        pending.step.saturating_sub(FIRST_ATTEMPT) as usize % devices
+        (pending.step.saturating_sub(FIRST_ATTEMPT) % self.device_count().max(1)) as usize
+    }
+
+    fn device_count(&self) -> u32 {
+        u32::try_from(self.settings.takeover.fencing.devices.len()).unwrap_or(u32::MAX)
     }
 
     /// An attempt ended; whether the way is free.
@@ -172,8 +178,7 @@ impl Cluster {
         if is_last {
             self.log(LogLevel::Error, &format!("STONITH of {name} failed.  Retrying..."));
             pending.due_ms = Some(self.now.monotonic_ms + RETRY_MS);
-            if pending.step as usize == FIRST_ATTEMPT as usize + self.settings.takeover.fencing.devices.len()
-            {
+            if pending.step == FIRST_ATTEMPT + self.device_count() {
                 self.alarm_over(AlarmKind::Fencing, name.as_str(), Some("it failed, and is tried again"));
                 let text = format!("no device could reset node {name}: nothing of it is taken over");
                 self.alarm(AlarmKind::FencingFailed, name.as_str(), &text);

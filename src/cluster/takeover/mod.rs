@@ -208,6 +208,11 @@ impl Takeover {
         self.pending.is_some()
     }
 
+    /// Something outside is under way, such as a reset: not to be broken off without need.
+    pub fn is_asking(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.question.is_some())
+    }
+
     pub fn next_timeout_ms(&self) -> Option<u64> {
         let due_ms = self.pending.as_ref().and_then(|pending| pending.due_ms);
         due_ms.into_iter().chain(self.fencing.next_timeout_ms()).min()
