@@ -294,7 +294,8 @@ impl Checker<'_> {
             }
             // `openssl md5 </dev/urandom` prints a word before the digest, and the key is one word.
             _ if active.secret.ends_with(b"=") && active.secret.contains(&b'(') => {
-                let message = "the key is the word that openssl prints before a digest, the same for everybody";
+                let message =
+                    "the key is the word that openssl prints before a digest, the same for everybody";
                 let help = "ha keygen -o FILE, or openssl rand -hex 20: the digits alone behind the method";
                 self.add(Severity::Warning, file, Place::file(), message.to_owned(), help);
             }

@@ -364,7 +364,8 @@ mod tests {
 
     #[test]
     fn nothing_gets_out_of_its_place() {
-        let spoils: [(&str, fn(&mut Wishes)); 14] = [
+        type Spoil = fn(&mut Wishes);
+        let spoils: [(&str, Spoil); 14] = [
             ("one node", |w| {
                 w.nodes.pop();
             }),

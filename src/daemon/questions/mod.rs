@@ -82,9 +82,6 @@ pub enum Judge {
     FirstLine,
 }
 
-/// What the original's child would have ended with, by the exit code of ours.
-type ExitCode = fn(i32) -> i32;
-
 /// A program to run.
 pub enum Program {
     /// This one, under an applet's name.
