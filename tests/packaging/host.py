@@ -43,7 +43,7 @@ if [ -n "$4" ]; then
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     mount -t tmpfs tmp tmp
     echo "$3" > /etc/hostname
-    exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null < /dev/null > /root/systemd.log 2>&1
+    exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null < /dev/null > /srv/systemd.log 2>&1
 fi
 # As a first process it also waits for whom nobody else does.
 sleep infinity &

@@ -72,7 +72,7 @@ def wait_stable(host):
 def files(host):
     """Every path of the host that is kept on disk."""
     return set(host.sh("find / -xdev \\( -path /tmp -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/log "
-                       "-o -path /var/lib/rpm -o -path /var/lib/apt -o -path /root -o -path /old \\) -prune "
+                       "-o -path /var/lib/rpm -o -path /var/lib/apt -o -path /srv -o -path /root -o -path /old \\) -prune "
                        "-o -print").splitlines())
 
 
@@ -116,7 +116,7 @@ def check_init_script(host):
     check("standby of a stopped daemon", code == 1 and said == "auto_failback: off\nHeartbeat is not currently running.\n")
     code, said = host.try_sh("/etc/init.d/heartbeat stop")
     check("stop of a stopped daemon", code == 0 and said == "Stopping High-Availability services: Done.\n\n")
-    host.put("/etc/ha.d/resource.d/startstop", "#!/bin/sh\necho \"$*\" >> /root/hooks\n", 0o755)
+    host.put("/etc/ha.d/resource.d/startstop", "#!/bin/sh\necho \"$*\" >> /srv/hooks\n", 0o755)
 
 
 def start_pair(one, other):
@@ -133,8 +133,8 @@ def start_pair(one, other):
     code, said = one.try_sh("/etc/init.d/heartbeat status")
     check("status of a running daemon", code == 0 and
           re.fullmatch(r"heartbeat OK \[pid \d+ et al\] is running on node1 \[node1\]\.\.\.\n", said))
-    check("the startstop hook ran", one.sh("cat /root/hooks") .startswith("pre-start\npost-start 0\n")
-          or "pre-start\npost-start 0" in one.sh("cat /root/hooks"))
+    check("the startstop hook ran", one.sh("cat /srv/hooks") .startswith("pre-start\npost-start 0\n")
+          or "pre-start\npost-start 0" in one.sh("cat /srv/hooks"))
 
 
 def switch(one, other):
@@ -153,14 +153,14 @@ def switch(one, other):
 def watched_upgrade(host, install):
     """Installs a newer package; the address never goes away and the daemon's number stays."""
     before = host.daemon_pid()
-    host.sh(f"(while ip addr show dev eth0 | grep -q 'inet {ADDRESS}/'; do :; done; echo gone > /root/gone) "
-            "> /dev/null 2>&1 & echo $! > /root/watcher")
+    host.sh(f"(while ip addr show dev eth0 | grep -q 'inet {ADDRESS}/'; do :; done; echo gone > /srv/gone) "
+            "> /dev/null 2>&1 & echo $! > /srv/watcher")
     print(host.sh(install), flush=True)
     host.wait("the new program goes on", "grep -q 'Going on where the former program ended' /var/log/ha-log")
     check("the daemon has the same number", host.daemon_pid() == before)
     check("its file is the new one", host.sh(f"readlink /proc/{before}/exe").strip() == "/usr/sbin/ha")
-    check("the address never went", not host.has("/root/gone") and holds_address(host))
-    host.sh("kill $(cat /root/watcher)")
+    check("the address never went", not host.has("/srv/gone") and holds_address(host))
+    host.sh("kill $(cat /srv/watcher)")
 
 
 def crash(victim, survivor):
@@ -201,8 +201,8 @@ def fresh_deb(supplies):
             Switch(one, two):
         before = files(two)
         for host in (one, two):
-            host.put("/root/ha.deb", supplies.deb)
-            host.sh("dpkg -i /root/ha.deb")
+            host.put("/srv/ha.deb", supplies.deb)
+            host.sh("dpkg -i /srv/ha.deb")
             check_installed(host)
             check_unconfigured(host)
             configure(host)
@@ -210,8 +210,8 @@ def fresh_deb(supplies):
         check("runlevels have it", two.sh("ls /etc/rc2.d").strip().find("heartbeat") >= 0)
         start_pair(one, two)
         switch(one, two)
-        one.put("/root/newer.deb", supplies.newer_deb)
-        watched_upgrade(one, "dpkg -i /root/newer.deb")
+        one.put("/srv/newer.deb", supplies.newer_deb)
+        watched_upgrade(one, "dpkg -i /srv/newer.deb")
         crash(one, two)
         # Until a purge the links of runlevels stay, as the script itself does: it ends at once then.
         kept = ["/etc/rc", "/etc/systemd/system/multi-user", "/etc/ufw", "/var/lib/heartbeat", "/var/lib/systemd",
@@ -244,11 +244,11 @@ def replaced_deb(supplies):
         two.wait("rest", "cl_status rscstatus | grep -Eq 'foreign|none|local'")
         for host in (one, two):
             check(f"{host.name}: Debian's daemon runs", "heartbeat" in host.sh(f"readlink /proc/{host.daemon_pid()}/exe"))
-            host.put("/root/ha.deb", supplies.deb)
+            host.put("/srv/ha.deb", supplies.deb)
             # The one as it is told, the other by hand.
             by_apt = host is one
-            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /root/ha.deb 2>&1" if by_apt
-                           else "dpkg -i /root/ha.deb 2>&1")
+            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /srv/ha.deb 2>&1" if by_apt
+                           else "dpkg -i /srv/ha.deb 2>&1")
             check("apt takes heartbeat and cluster-glue away and leaves resource-agents",
                   host.try_sh("dpkg -s heartbeat cluster-glue 2>&1 | grep -q 'ok installed'")[0] == 1
                   and "ok installed" in host.sh("dpkg -s resource-agents"))
@@ -278,7 +278,7 @@ def replaced_deb(supplies):
 
 
 # A host of Red Hat's or SuSE's has it; here it notes how it is called.
-CHKCONFIG = "#!/bin/sh\necho \"$*\" >> /root/chkconfig\n"
+CHKCONFIG = "#!/bin/sh\necho \"$*\" >> /srv/chkconfig\n"
 
 
 def rpm(supplies):
@@ -288,18 +288,18 @@ def rpm(supplies):
         for host in (one, two):
             host.put("/sbin/chkconfig", CHKCONFIG, 0o755)
             host.sh("rpm --initdb && mkdir -p /etc/rc3.d && touch /etc/rc3.d/S75heartbeat")
-            host.put("/root/old.rpm", supplies.old_rpm)
-            host.put("/root/ha.rpm", supplies.rpms[0] if host is one else supplies.rpms[1])
-            host.put("/root/newer.rpm", supplies.newer_rpms[0])
+            host.put("/srv/old.rpm", supplies.old_rpm)
+            host.put("/srv/ha.rpm", supplies.rpms[0] if host is one else supplies.rpms[1])
+            host.put("/srv/newer.rpm", supplies.newer_rpms[0])
         before = files(two)
         for host in (one, two):
-            said = host.sh("rpm -i --nodeps /root/old.rpm && echo '# changed' >> /etc/ha.d/resource.d/Delay && "
-                           "rpm -K /root/ha.rpm && rpm -U --nodeps /root/ha.rpm 2>&1")
+            said = host.sh("rpm -i --nodeps /srv/old.rpm && echo '# changed' >> /etc/ha.d/resource.d/Delay && "
+                           "rpm -K /srv/ha.rpm && rpm -U --nodeps /srv/ha.rpm 2>&1")
             check("the older package is replaced, its changed script stays", host.sh("rpm -qa").startswith("ha-0")
                   and host.sh("tail -n 1 /etc/ha.d/resource.d/Delay") == "# changed\n", said)
             check("an unchanged one is a link now", host.sh("readlink /etc/ha.d/resource.d/IPaddr") == "/usr/sbin/ha\n")
-            check("it starts at boot, as the older one did", host.sh("tail -n 2 /root/chkconfig")
-                  == "--add heartbeat\nheartbeat on\n", host.sh("cat /root/chkconfig"))
+            check("it starts at boot, as the older one did", host.sh("tail -n 2 /srv/chkconfig")
+                  == "--add heartbeat\nheartbeat on\n", host.sh("cat /srv/chkconfig"))
             check_installed(host)
             check("what is installed is as it was packed", not host.try_sh("rpm -V --nodeps ha")[1].strip(),
                   host.try_sh("rpm -V --nodeps ha")[1])
@@ -308,7 +308,7 @@ def rpm(supplies):
             check_init_script(host)
         start_pair(one, two)
         switch(one, two)
-        watched_upgrade(one, "rpm -U --nodeps /root/newer.rpm 2>&1")
+        watched_upgrade(one, "rpm -U --nodeps /srv/newer.rpm 2>&1")
         crash(one, two)
         # Folders that belong to packages which are not here.
         kept = [*ACCOUNTS, *ADMINISTRATORS, "/var/lib/heartbeat", "/etc/ha.d/resource.d/Delay", "/etc/sysconfig",
@@ -334,8 +334,8 @@ def systemd(supplies):
     with Host("node1", lower, systemd=True) as one, Host("node2", lower, systemd=True) as two, Switch(one, two):
         for host in (one, two):
             host.wait("systemd is up", "systemctl is-system-running | grep -Eq 'running|degraded'")
-            host.put("/root/ha.deb", supplies.deb)
-            host.sh("dpkg -i /root/ha.deb")
+            host.put("/srv/ha.deb", supplies.deb)
+            host.sh("dpkg -i /srv/ha.deb")
             said = host.try_sh("systemd-analyze verify --man=no heartbeat.service 2>&1 | grep -i heartbeat")[1]
             check("systemd-analyze has nothing to say", not said, said)
             check("it starts at boot", host.sh("systemctl is-enabled heartbeat.service") == "enabled\n")
@@ -359,9 +359,9 @@ def systemd(supplies):
         check("systemd did nothing", shown(one, "NRestarts") == "0" and shown(one, "MainPID") == main)
         check("the address stayed", holds_address(one))
         wait_stable(one)
-        one.put("/root/newer.deb", supplies.newer_deb)
+        one.put("/srv/newer.deb", supplies.newer_deb)
         before = daemon(one)
-        one.sh("dpkg -i /root/newer.deb")
+        one.sh("dpkg -i /srv/newer.deb")
         one.wait("the new program goes on", "grep -q 'Going on where the former program ended' /var/log/ha-log")
         check("an upgrade changes no process and moves nothing", daemon(one) == before and holds_address(one)
               and shown(one, "MainPID") == main)
@@ -407,8 +407,8 @@ def replaced_systemd(supplies):
         one.wait("rest", "cl_status rscstatus | grep -Eq 'all|local'")
         two.wait("rest", "cl_status rscstatus | grep -Eq 'foreign|none|local'")
         for host in (one, two):
-            host.put("/root/ha.deb", supplies.deb)
-            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /root/ha.deb 2>&1")
+            host.put("/srv/ha.deb", supplies.deb)
+            said = host.sh("apt-get install -y -q -o Dir::Etc::sourcelist=/dev/null /srv/ha.deb 2>&1")
             host.wait("our daemon runs as the service", "systemctl is-active heartbeat && "
                       "readlink /proc/$(systemctl show -P MainPID heartbeat)/exe | grep -qx /usr/sbin/ha")
             check("it starts at boot", host.sh("systemctl is-enabled heartbeat.service") == "enabled\n", said)
