@@ -16,6 +16,7 @@ mod harc;
 mod heartbeat;
 mod ipfail;
 mod mach_down;
+mod maintenance;
 mod meatclient;
 mod multicall;
 mod peer_outdater;
@@ -52,6 +53,7 @@ const PROGRAMS: &[Applet] = &[
     heartbeat::APPLET,
     ipfail::APPLET,
     mach_down::APPLET,
+    maintenance::APPLET,
     peer_outdater::APPLET,
     meatclient::APPLET,
     pingd::APPLET,

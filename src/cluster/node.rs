@@ -85,6 +85,10 @@ pub struct Extension {
     pub answer: Option<u64>,
     /// Digest of its haresources.
     pub digest: String,
+    /// The number of the last word about maintenance, and how long it lasts yet, milliseconds.
+    pub maintenance: Option<(u64, u64)>,
+    /// After so long without a beat its watchdog resets it, milliseconds.
+    pub watchdog_ms: Option<u64>,
 }
 
 impl Extension {
@@ -101,10 +105,12 @@ impl Extension {
             question,
             answer,
             digest,
+            maintenance,
+            watchdog_ms,
         } = self;
         into.own_generation(hears_generation.unwrap_or_default());
         into.add((hears_us, holding, settled, failed, held_at_loss, leftover, forfeits));
-        into.add((question, answer, digest));
+        into.add((question, answer, digest, maintenance.map(|(version, _)| version), watchdog_ms));
     }
 }
 

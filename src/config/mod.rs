@@ -16,7 +16,6 @@ pub mod check;
 mod clients;
 pub mod diagnostic;
 pub mod directive;
-mod guards;
 pub mod ha_cf;
 pub mod haresources;
 pub mod host;
@@ -29,6 +28,7 @@ pub mod settings;
 pub mod source;
 mod validate;
 pub mod value;
+mod watching;
 
 use std::path::{Path, PathBuf};
 

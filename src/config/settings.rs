@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use crate::types::{LinkName, NodeName};
 
+/// What the original's watchdog gets beyond deadtime, milliseconds.
+const WATCHDOG_MARGIN_MS: u64 = 10;
+
 /// What `auto_failback` says (resources spec 1.11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AutoFailback {
@@ -206,6 +209,21 @@ pub enum AutoJoin {
     Any,
 }
 
+/// One `monitor` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// A word of haresources, a script's name, or `all`.
+    pub resource: String,
+    /// From one question to the next, milliseconds, > 0.
+    pub interval_ms: u64,
+    /// How long an answer may take, milliseconds, > 0.
+    pub timeout_ms: u64,
+    /// Failures in a row that count, > 0.
+    pub failures: u32,
+    /// Restarts in place before the group is given away.
+    pub restarts: u32,
+}
+
 /// Who is told of alarms (`alarm`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlarmTarget {
@@ -323,6 +341,14 @@ pub struct HaCf {
     pub recorded: Vec<(String, String)>,
     /// The watchdog device.
     pub watchdog: Option<std::path::PathBuf>,
+    /// `monitor`, in file order.
+    pub monitors: Vec<Monitor>,
+    /// `own_addresses`, default true.
+    pub own_addresses: bool,
+    /// `watchdog_wait`; `Some(None)`: as long as the peer says.
+    pub watchdog_wait: Option<Option<u64>>,
+    /// `watchdog software`: the guard process resets the machine.
+    pub watchdog_software: bool,
     /// `alarm`: who is told, in file order.
     pub alarms: Vec<AlarmTarget>,
     /// `use_apphbd`: this daemon is watched by `apphbd`.
@@ -330,6 +356,13 @@ pub struct HaCf {
 }
 
 impl HaCf {
+    /// After so long without a beat the watchdog resets this host; `None` without one. A device counts
+    /// whole seconds ([`crate::daemon::watchdog`]).
+    pub fn watchdog_ms(&self) -> Option<u64> {
+        let guarded = self.watchdog.is_some() || self.watchdog_software;
+        guarded.then(|| (self.dead_time_ms + WATCHDOG_MARGIN_MS).div_ceil(1000) * 1000)
+    }
+
     /// The value of a recorded directive as typed: what `cl_status hbparameter` prints. `crm` is
     /// answered with the value of `pacemaker` and the other way round.
     pub fn parameter(&self, name: &str) -> Option<&str> {

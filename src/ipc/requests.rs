@@ -111,6 +111,10 @@ pub enum CommandRequest {
     Standby(ResourceSet),
     /// This node wants the set; from this node's viewpoint.
     Takeover(ResourceSet),
+    /// Maintenance begins, for so many milliseconds.
+    MaintenanceOn(u64),
+    /// Maintenance ends.
+    MaintenanceOff,
 }
 
 /// What has to happen beside the replies.
@@ -438,6 +442,12 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
     let refuse = |reason: &str| replies(vec![command_reply(Err(reason))]);
     if uid != 0 && parameters.command_gid != Some(gid) {
         return refuse("only root and the group of the socket's directory may give this command");
+    }
+    if request.text("command") == Some("maintenance") {
+        let for_ms = request.decimal("for_ms");
+        return effect(Effect::Command(
+            for_ms.map_or(CommandRequest::MaintenanceOff, CommandRequest::MaintenanceOn),
+        ));
     }
     let set = match request.text("rsc_hold") {
         Some("all") => ResourceSet::ALL,

@@ -26,10 +26,13 @@ mod crash;
 mod failing_agents;
 mod former_life;
 mod handover;
+mod maintenance;
 mod mutations;
 mod original_peer;
 mod partition;
 mod replay;
+mod services;
+mod watchdog_wait;
 
 /// The cluster under test: the one place that says which.
 mod core {

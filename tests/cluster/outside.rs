@@ -1,7 +1,7 @@
 //! The world outside the pair: it answers questions of daemons, and what it is asked to do happens.
 
 use ha_core::cluster::event::{Finding, Input, Question, QuestionId};
-use ha_core::cluster::settings::TakeoverSettings;
+use ha_core::cluster::settings::{MonitorSettings, TakeoverSettings, WatchdogWait};
 
 use crate::host::Host;
 use crate::world::{Event, World};
@@ -11,12 +11,19 @@ use crate::world::{Event, World};
 pub struct Outside {
     /// Power switches that each daemon has; each resets its victim after so many milliseconds.
     pub switches_ms: Vec<u64>,
+    /// `monitor all`
+    pub monitor: Option<MonitorSettings>,
+    /// The watchdog of each host.
+    pub watchdog_ms: Option<u64>,
+    /// `watchdog_wait`
+    pub watchdog_wait: Option<WatchdogWait>,
 }
 
 impl Outside {
     /// What daemons are configured with.
     pub fn settings(&self) -> TakeoverSettings {
         let mut settings = TakeoverSettings::default();
+        settings.watchdog = self.watchdog_wait;
         settings.fencing.devices = (0..self.switches_ms.len()).map(|at| format!("switch {at}")).collect();
         settings
     }
@@ -28,7 +35,6 @@ pub(crate) enum Then {
     /// The host loses its power and gets it back, and the answer comes.
     Reset(usize),
     /// The answer comes.
-    #[allow(dead_code)] // for gates that ask for nothing to be done
     Say(Finding),
 }
 
@@ -42,6 +48,11 @@ impl World {
     pub(crate) fn ask_outside(&mut self, host: usize, question: QuestionId, what: &Question) {
         self.hosts[host].asked.insert(question);
         let (after_ms, then) = match what {
+            Question::Monitor { resource } => {
+                let sick = self.hosts[host].kernel.sick[usize::from(*resource)].is_some();
+                let answer = if sick { Finding::No("sick".to_owned()) } else { Finding::Yes };
+                (2, Then::Say(answer))
+            }
             Question::Fence { node, device } => {
                 let victim = (0..self.hosts.len()).find(|other| self.config.name(*other) == *node);
                 let victim = victim.expect("a node of this world");

@@ -25,9 +25,13 @@ use super::handoff::Form;
 use super::Cluster;
 
 mod fencing;
+mod watchdog;
 
 /// THE TABLE of gates, in the order in which they are passed.
-const GATES: &[Gate] = &[Gate { name: "fencing", standing: false, look: Cluster::look_at_fencing }];
+const GATES: &[Gate] = &[
+    Gate { name: "watchdog", standing: false, look: Cluster::look_at_watchdog },
+    Gate { name: "fencing", standing: false, look: Cluster::look_at_fencing },
+];
 
 /// One gate.
 struct Gate {
@@ -181,6 +185,9 @@ impl Cluster {
             self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
             return;
         }
+        if self.maintenance_keeps(ever_heard) {
+            return;
+        }
         if self.is_legacy() && self.claims.peer_left {
             return self.legacy_take_all();
         }
@@ -323,7 +330,7 @@ impl Cluster {
         pending.answer = None;
     }
 
-    fn ask_question(&mut self, what: Question) -> QuestionId {
+    pub(super) fn ask_question(&mut self, what: Question) -> QuestionId {
         self.takeover.last_question += 1;
         let question = QuestionId(self.takeover.last_question);
         self.outputs.push_back(Output::Ask { question, what });
@@ -338,6 +345,9 @@ impl Cluster {
 
     /// An answer; one that nobody waits for any more changes nothing.
     pub(super) fn answered(&mut self, question: QuestionId, answer: Finding) {
+        if self.service_answered(question, &answer) {
+            return;
+        }
         if let Some(pending) = &mut self.takeover.pending {
             if pending.question == Some(question) {
                 pending.question = None;

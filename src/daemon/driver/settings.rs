@@ -1,15 +1,18 @@
 //! What each part of a run takes from the configuration.
 
-use crate::cluster::settings::{ClusterSettings, Faults};
+use crate::cluster::settings::{ClusterSettings, Faults, TakeoverSettings, WatchdogWait};
 use crate::config::settings as config;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
+use crate::types::LogLevel;
 use crate::wire::{self, WireFormat};
 
 use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
+use super::super::guard::record::Post;
 use super::super::layout::Layout;
 use super::super::questions::Plans;
+use super::super::services::{watched, Watched};
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -45,15 +48,26 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
-        takeover: Default::default(),
+        takeover: TakeoverSettings { watchdog: watchdog_wait(ha_cf), ..TakeoverSettings::default() },
+        services: watched(ha_cf, &plan.configuration.resources, &plan.local)
+            .into_iter()
+            .map(|watched| watched.settings)
+            .collect(),
+        watchdog_ms: ha_cf.watchdog_ms(),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
     }
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(_: &config::HaCf) -> Plans {
-    Plans::default()
+pub(super) fn plans(_: &config::HaCf, services: Vec<Watched>) -> Plans {
+    Plans { services, ..Plans::default() }
+}
+
+/// How long a takeover waits for the other node's watchdog.
+fn watchdog_wait(ha_cf: &config::HaCf) -> Option<WatchdogWait> {
+    let else_ms = ha_cf.watchdog_ms().unwrap_or(ha_cf.dead_time_ms + 1000);
+    ha_cf.watchdog_wait.map(|time| time.map_or(WatchdogWait::Announced(else_ms), WatchdogWait::Fixed))
 }
 
 /// What clients may ask, and what they are told of the configuration.
@@ -73,7 +87,14 @@ pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32, manage_resource
 }
 
 /// The device of `watchdog`, armed; without the directive one that does nothing.
-pub(super) fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+pub(super) fn open_watchdog(ha_cf: &config::HaCf, post: &Post, logger: &Logger) -> Watchdog {
+    if ha_cf.watchdog_software {
+        let text = match post.is_guarded() {
+            true => (LogLevel::Notice, "Using the software watchdog: the guard process resets this machine"),
+            false => (LogLevel::Error, "The software watchdog needs the guard process, and there is none"),
+        };
+        logger.log(text.0, text.1);
+    }
     let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
     let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
     logger.log_all(lines);

@@ -22,8 +22,10 @@ use crate::cluster::event::{Finding, Question, QuestionId};
 use crate::types::LogLevel;
 
 use super::children::applet_command;
+use super::services::Watched;
 
 mod fence;
+mod monitor;
 
 pub use fence::Device;
 
@@ -41,6 +43,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Plans {
     /// The devices in the order of `FencingSettings::devices`.
     pub devices: Vec<Device>,
+    /// The resources in the order of `ClusterSettings::services`.
+    pub services: Vec<Watched>,
     /// How long a device may take for one reset.
     pub fencing_limit: Duration,
 }
@@ -108,6 +112,7 @@ impl Questions {
     /// Starts what answers the question.
     pub fn ask(&mut self, question: QuestionId, what: &Question) {
         let inquiry = match what {
+            Question::Monitor { resource } => monitor::inquiry(&self.plans, *resource),
             Question::Fence { node, device } => fence::inquiry(&self.plans, node, *device),
         };
         let inquiry = match inquiry {
