@@ -31,3 +31,17 @@ pub struct Applet {
     /// Runs it; the value is the exit code.
     pub run: fn(&Invocation) -> u8,
 }
+
+/// The arguments of an applet of ours by its definition; an error is the exit code, and was said.
+pub fn matches_of(
+    definition: clap::Command,
+    called_as: &str,
+    invocation: &Invocation,
+) -> Result<clap::ArgMatches, u8> {
+    let words = std::iter::once(called_as.into()).chain(invocation.arguments.iter().cloned());
+    definition.bin_name(called_as).try_get_matches_from(words).map_err(|error| {
+        // nothing can be done about a closed terminal
+        let _ = error.print();
+        error.exit_code() as u8
+    })
+}

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command};
-use ha_core::config::check::{check, Scripts, INIT_DIRECTORY};
 use ha_core::config::host::HostFacts;
-use ha_core::config::DIRECTORY_DEFAULT;
+use ha_core::config::{Origin, DIRECTORY_DEFAULT};
+use ha_core::setup::check::check;
 
 use crate::applet::{Applet, Invocation};
 
@@ -38,13 +38,7 @@ fn run(invocation: &Invocation) -> u8 {
         }
     };
     let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
-    let ocf_directory = ha_core::config::script_class::ocf_directory();
-    let scripts = Scripts {
-        built_in: &ha_core::resource::AGENT_NAMES,
-        init_directory: Path::new(INIT_DIRECTORY),
-        ocf_directory: &ocf_directory,
-    };
-    let report = check(Path::new(directory), &HostFacts::gather(), scripts);
+    let report = check(Origin::Files, Path::new(directory), &HostFacts::gather());
     let text = if matches.get_flag("json") { report.to_json() } else { report.to_text() };
     let _ = std::io::stdout().write_all(text.as_bytes());
     report.exit_code()

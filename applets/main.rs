@@ -6,6 +6,7 @@ mod apphbd;
 mod applet;
 mod check;
 mod cl_status;
+mod confirm;
 mod delnode;
 mod demo;
 mod dopd;
@@ -14,7 +15,9 @@ mod ha_logd;
 mod ha_logger;
 mod harc;
 mod heartbeat;
+mod init;
 mod ipfail;
+mod keygen;
 mod mach_down;
 mod maintenance;
 mod meatclient;
@@ -43,6 +46,7 @@ const PROGRAMS: &[Applet] = &[
     apphbd::APPLET,
     check::APPLET,
     cl_status::APPLET,
+    confirm::APPLET,
     delnode::APPLET,
     demo::APPLET,
     dopd::APPLET,
@@ -51,7 +55,9 @@ const PROGRAMS: &[Applet] = &[
     ha_logger::APPLET,
     harc::APPLET,
     heartbeat::APPLET,
+    init::APPLET,
     ipfail::APPLET,
+    keygen::APPLET,
     mach_down::APPLET,
     maintenance::APPLET,
     peer_outdater::APPLET,
@@ -91,5 +97,6 @@ fn main() {
     // What an old configuration asks for by a path that is gone runs from here.
     let names = APPLETS.iter().flat_map(|applet| applet.names.iter().copied());
     ha_core::config::host::announce_applets(names.collect());
+    ha_core::config::host::announce_fencing(ha_core::stonith::probe);
     std::process::exit(i32::from(multicall::run(APPLETS, std::env::args_os())));
 }

@@ -20,7 +20,7 @@ const NEAREST_MAX: usize = 4;
 
 /// Applets of ours, whose `--help` comes from their definition. All others answer to the letter of the
 /// original, to which `--help` is a wrong option.
-const NEW_STYLE: [&str; 4] = ["check", "demo", "maintenance", "status"];
+const NEW_STYLE: [&str; 7] = ["check", "demo", "init", "keygen", "maintenance", "status", "takeover"];
 
 const HEADING: &str = "\
 ha: Linux-HA Heartbeat in one binary.

@@ -2,17 +2,21 @@
 //! ratios; asserts none.
 //!
 //! ```text
-//! cargo bench --bench addresses -- [--trials N]
+//! HA_STATIC_BIN=$(packaging/build-static) cargo bench --bench addresses -- [--trials N]
 //! ```
+//!
+//! `HA_STATIC_BIN` is the binary that is handed out; without it the one that cargo built is measured, whose
+//! dynamic linking takes longer than the agent's work.
 //!
 //! Needs root or user namespaces, unshare(1) and ip(8); without Debian's agent only ours is measured.
 //! "In the kernel" is when the last address of a group is there, seen from outside by the kernel's own
 //! notices; "in all" is when the job ended, its log written.
 
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -74,24 +78,23 @@ fn measure() {
         assert!(status.success(), "ip {words}");
     }
     let place = tempfile::tempdir().expect("a directory");
-    println!("One address, medians of {trials}:\n");
-    let ours = single(binary(), true, trials, place.path());
-    println!("{:8} {:>12} {:>12} {:>8}", "", "ours", "Debian's", "ratio");
+    println!("Ours is {}\n", binary().display());
+    println!("One address, medians of {trials} with the least and the most, in microseconds:\n");
+    let ours = single(&binary(), true, trials, place.path());
+    println!("{:8} {:>28} {:>28} {:>7}", "", "ours", "Debian's", "ratio");
     let debian = Path::new(DEBIAN).exists().then(|| single(Path::new(DEBIAN), false, trials, place.path()));
     for (index, action) in ACTIONS.iter().enumerate() {
-        let ours_us = ours[index];
+        let ours_us = &ours[index];
         match &debian {
-            Some(debian) => println!(
-                "{action:8} {:>9} us {:>9} us {:>7}x",
-                ours_us,
-                debian[index],
-                debian[index] / ours_us.max(1)
-            ),
-            None => println!("{action:8} {ours_us:>9} us {:>12}", "-"),
+            Some(debian) => {
+                let ratio = debian[index].middle as f64 / ours_us.middle.max(1) as f64;
+                println!("{action:8} {ours_us:>28} {:>28} {ratio:>7.1}", debian[index]);
+            }
+            None => println!("{action:8} {ours_us:>28} {:>28}", "-"),
         }
     }
     println!("\nGroups of {IN_A_GROUP}:\n");
-    println!("{:>10} {:8} {:>14} {:>10}", "addresses", "", "in the kernel", "in all");
+    println!("{:>10} {:8} {:>28} {:>28}", "addresses", "", "in the kernel", "in all");
     for size in SIZES {
         groups(size, trials.min(5), place.path());
     }
@@ -99,8 +102,8 @@ fn measure() {
 
 const ACTIONS: [&str; 3] = ["start", "status", "stop"];
 
-/// Medians in microseconds of start, status and stop.
-fn single(program: &Path, is_ours: bool, trials: usize, place: &Path) -> [u128; 3] {
+/// Of start, status and stop.
+fn single(program: &Path, is_ours: bool, trials: usize, place: &Path) -> [Figure; 3] {
     let mut samples: [Vec<u128>; 3] = Default::default();
     for _ in 0..trials {
         for (index, action) in ACTIONS.iter().enumerate() {
@@ -115,7 +118,7 @@ fn single(program: &Path, is_ours: bool, trials: usize, place: &Path) -> [u128; 
             assert!(status.success(), "{} {action}", program.display());
         }
     }
-    samples.map(median)
+    samples.map(Figure::of)
 }
 
 /// Starts and stops that many addresses, as the daemon does it.
@@ -130,7 +133,8 @@ fn groups(size: usize, trials: usize, place: &Path) {
         let (mut kernel, mut all) = (Vec::new(), Vec::new());
         for _ in 0..trials {
             let mut other = job(if work == "acquire" { "release" } else { "acquire" }, place);
-            other.status().expect("the other way");
+            // Nobody reads it, and a full pipe would hold it.
+            other.stdout(Stdio::null()).status().expect("the other way");
             let notices = Notices::listen();
             let begin = Instant::now();
             let mut child = job(work, place).spawn().expect("job");
@@ -142,9 +146,9 @@ fn groups(size: usize, trials: usize, place: &Path) {
             kernel.push(seen.as_micros());
             all.push(begin.elapsed().as_micros());
         }
-        println!("{size:>10} {action:8} {:>11} us {:>7} us", median(kernel), median(all));
+        println!("{size:>10} {action:8} {:>28} {:>28}", Figure::of(kernel), Figure::of(all));
     }
-    let _ = job("release", place).status();
+    let _ = job("release", place).stdout(Stdio::null()).status();
 }
 
 fn job(work: &str, place: &Path) -> Command {
@@ -186,11 +190,28 @@ impl Notices {
     }
 }
 
-fn median(mut samples: Vec<u128>) -> u128 {
-    samples.sort_unstable();
-    samples.get(samples.len() / 2).copied().unwrap_or(0)
+/// Microseconds of several trials.
+struct Figure {
+    least: u128,
+    middle: u128,
+    most: u128,
 }
 
-fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_ha"))
+impl Figure {
+    fn of(mut samples: Vec<u128>) -> Self {
+        samples.sort_unstable();
+        let at = |index: usize| samples.get(index).copied().unwrap_or(0);
+        Self { least: at(0), middle: at(samples.len() / 2), most: at(samples.len().saturating_sub(1)) }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&format!("{} ({} to {})", self.middle, self.least, self.most))
+    }
+}
+
+fn binary() -> PathBuf {
+    let given = std::env::var_os("HA_STATIC_BIN").filter(|path| !path.is_empty());
+    given.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ha")), PathBuf::from)
 }

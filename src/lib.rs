@@ -22,6 +22,7 @@ pub mod log;
 pub mod media;
 pub mod net;
 pub mod resource;
+pub mod setup;
 pub mod stonith;
 pub mod sys;
 pub mod types;

@@ -44,6 +44,24 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Where the values of a fencing device's parameters stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceValues<'a> {
+    /// In this text, separated by blanks (`stonith_host`).
+    Text(&'a str),
+    /// In this file, in its first line that is no comment (`stonith`).
+    File(&'a str),
+}
+
+/// Why a line of the configuration is no fencing device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// There is no such type.
+    Type,
+    /// The file cannot be read, or the values are not enough.
+    Values,
+}
+
 /// A heartbeat link's name: the interface for UDP media, the tty for serial lines
 /// (messaging spec 4.3). 1 to 64 bytes without white space.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -358,6 +376,9 @@ pub struct AuthKeys {
     /// By number, 0 to 15.
     pub keys: BTreeMap<u8, AuthKey>,
 }
+
+/// Longest maintenance, milliseconds: a week.
+pub const MAINTENANCE_MAX_MS: u64 = 7 * 24 * 3_600_000;
 
 /// Environment variable, `yes` for scripts of `rc.d` that are told of something that the daemon has dealt
 /// with itself, a takeover: programs that the scripts call in order to do it do nothing.

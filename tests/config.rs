@@ -47,6 +47,7 @@ fn host() -> HostFacts {
             [("root", 0), ("haclient", 105)].iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
         },
         is_executable: |path| path == "/bin/true",
+        fencing_device: ha_core::stonith::probe,
         applets: vec!["ipfail", "pingd"],
     }
 }

@@ -101,7 +101,7 @@ ha_remove_written() {
 # A daemon of ours runs: its program file is called ha, whatever link it was started by.
 ha_runs() {
 	case $(readlink "/proc/$(ha_pid)/exe") in
-	*/ha | "*/ha (deleted)" | "$ha_binary"*) return 0 ;;
+	*/ha | *"/ha (deleted)" | "$ha_binary"*) return 0 ;;
 	esac
 	return 1
 }
@@ -109,7 +109,7 @@ ha_runs() {
 # So does the original.
 ha_original_runs() {
 	case $(readlink "/proc/$(ha_pid)/exe") in
-	*/heartbeat | "*/heartbeat (deleted)") return 0 ;;
+	*/heartbeat | *"/heartbeat (deleted)") return 0 ;;
 	esac
 	return 1
 }
@@ -126,20 +126,41 @@ ha_before() {
 		}
 	done
 	if ha_original_runs; then
-		ha_say "stopping the Heartbeat that runs here; its resources go to the other node"
 		echo running > $ha_mark
-		for ha_path in /usr/libexec/heartbeat/heartbeat /usr/lib64/heartbeat/heartbeat /usr/lib/heartbeat/heartbeat; do
-			if [ -x $ha_path ]; then
-				$ha_path -k > /dev/null 2>&1
-				break
-			fi
-		done
-		if ha_original_runs; then
-			ha_say "it does not stop; stop it by hand and install again. Nothing was changed"
+		# Where its files are gone already it needs ours to release anything: later then.
+		if [ -e "$(readlink "/proc/$(ha_pid)/exe")" ] && ! ha_stop_original; then
+			ha_say "nothing was changed"
 			rm -rf $ha_mark $ha_state/.plugins
 			return 1
 		fi
 	fi
+}
+
+# As `heartbeat -k` does it. It may take as long as the resources take.
+ha_stop_original() {
+	ha_say "stopping the Heartbeat that runs here; its resources go to the other node"
+	ha_old=$(ha_pid)
+	# Debian's package takes the daemon's own pipe away with its files; those who have it open still
+	# show where it is, and without it the last message of a release gets nowhere.
+	if [ ! -e $ha_state/fifo ]; then
+		for ha_path in /proc/[0-9]*/fd/*; do
+			if [ "$(readlink "$ha_path")" = "$ha_state/fifo (deleted)" ]; then
+				ln -s "$ha_path" $ha_state/fifo
+				break
+			fi
+		done
+	fi
+	kill -TERM "$ha_old" || return 0
+	ha_waited=0
+	while [ -d "/proc/$ha_old" ]; do
+		if [ $ha_waited -ge 3660 ]; then
+			ha_say "it does not stop; stop it by hand and install again"
+			return 1
+		fi
+		sleep 1
+		ha_waited=$((ha_waited + 1))
+	done
+	[ ! -L $ha_state/fifo ] || rm -f $ha_state/fifo
 }
 
 ha_was_running() {
@@ -157,6 +178,14 @@ ha_after() {
 		done
 	done
 	rm -rf $ha_state/.plugins $ha_mark
+	# apt takes the other package away before any script of this one runs.
+	sed -n 's,^[ 	]*stonith[_a-z]*[ 	].*external/\([^ 	]*\).*,\1,p' /etc/ha.d/ha.cf 2> /dev/null | while read -r ha_plugin; do
+		for ha_folder in $ha_plugins; do
+			[ ! -e "$ha_folder/$ha_plugin" ] || continue 2
+		done
+		ha_say "WARNING: /etc/ha.d/ha.cf names external/$ha_plugin, a script of cluster-glue that is not here any more:"
+		ha_say "put it into ${ha_plugins%% *} (from the other node, or unpacked from that package), else nothing is fenced"
+	done
 }
 
 # A new program file goes on in the running one's place, and no resource moves.

@@ -180,7 +180,10 @@ impl Cluster {
             self.claims.phase = Phase::Stable;
             self.log(LogLevel::Info, &format!("Current resources: -R -C {held}"));
             self.clean_up(held);
-            self.schedule(Job::Acquire(held), Purpose::Acquire);
+            // What a person stopped in maintenance stays as it is.
+            if !self.maintenance_keeps_resumed() {
+                self.schedule(Job::Acquire(held), Purpose::Acquire);
+            }
         }
         match self.peer() {
             None => self.take_everything(),

@@ -60,6 +60,11 @@ pub enum Question {
         /// Place in [`super::settings::ClusterSettings::services`].
         resource: u16,
     },
+    /// Ask the device whether it could be used (resources spec 3.4); nothing is reset.
+    FenceDevice {
+        /// Place in [`super::settings::FencingSettings::devices`].
+        device: usize,
+    },
 }
 
 /// Answer to a [`Question`].
@@ -154,7 +159,7 @@ pub enum Input {
     /// Something took an address away from this host, or its interface down; the resource is a place in
     /// [`super::settings::ClusterSettings::services`].
     ResourceLost(u16),
-    /// Right after [`Input::Start`]: until when maintenance lasts by the life before, monotonic
+    /// Right before [`Input::Start`]: until when maintenance lasts by the life before, monotonic
     /// milliseconds, 0 for none, and the number of that word ([`super::Cluster::maintenance_word`]).
     FormerMaintenance {
         /// Until when.

@@ -502,6 +502,7 @@ impl Cluster {
         self.log(LogLevel::Info, "Comm_now_up(): updating status to active");
         self.set_local_status(Status::Active);
         if self.settings.manage_resources {
+            self.fencing_begins();
             self.resources_begin();
         }
     }

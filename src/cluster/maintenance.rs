@@ -5,17 +5,17 @@
 //! not understand it, so with one there it does not begin. What is about safety goes on: two owners are
 //! parted, a late node gives way.
 
-use crate::types::LogLevel;
+use crate::types::{LogLevel, MAINTENANCE_MAX_MS};
 use crate::wire::message::Message;
 
 use super::alarm::AlarmKind;
+use super::event::Job;
 use super::fingerprint::Fingerprint;
 use super::handoff::Form;
+use super::jobs::Purpose;
 use super::node::Extension;
 use super::Cluster;
 
-/// Longest maintenance, milliseconds: a week.
-pub const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 /// How often it is said again that it lasts, milliseconds.
 const REMINDER_MS: u64 = 900_000;
 /// The subject of its alarm.
@@ -30,6 +30,8 @@ pub(super) struct Maintenance {
     version: u64,
     /// The peer died or left meanwhile, and would have been taken over (whether it was ever heard).
     owed: Option<bool>,
+    /// This life began in it and has not looked whether what it holds is active.
+    unseen: bool,
 }
 
 impl Maintenance {
@@ -37,6 +39,7 @@ impl Maintenance {
         form.optional("maintenance.until", &mut self.until_ms);
         form.number("maintenance.reminder", &mut self.reminder_ms);
         form.number("maintenance.version", &mut self.version);
+        form.flag("maintenance.unseen", &mut self.unseen);
         let mut owed = self.owed.map(u64::from);
         form.optional("maintenance.owed", &mut owed);
         self.owed = owed.map(|heard| heard > 0);
@@ -44,10 +47,10 @@ impl Maintenance {
 
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { until_ms, reminder_ms, version, owed } = self;
+        let Self { until_ms, reminder_ms, version, owed, unseen } = self;
         into.moment_if(*until_ms, 0);
         into.moment_if(self.until_ms.map(|_| *reminder_ms), 0);
-        into.add((version, owed));
+        into.add((version, owed, unseen));
     }
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
@@ -79,7 +82,7 @@ impl Cluster {
                 peer.name
             ));
         }
-        if for_ms == 0 || for_ms > LONGEST_MS {
+        if for_ms == 0 || for_ms > MAINTENANCE_MAX_MS {
             return Err("the time must be more than nothing and at most a week".to_owned());
         }
         if !self.in_maintenance() && !self.is_settled() {
@@ -110,7 +113,7 @@ impl Cluster {
 
     fn set_maintenance(&mut self, for_ms: u64) {
         let now_ms = self.now.monotonic_ms;
-        self.maintenance.until_ms = Some(now_ms + for_ms.min(LONGEST_MS));
+        self.maintenance.until_ms = Some(now_ms + for_ms.min(MAINTENANCE_MAX_MS));
         self.maintenance.reminder_ms = now_ms + REMINDER_MS;
         let text = self.maintenance_text();
         self.log(LogLevel::Warning, &text);
@@ -132,12 +135,22 @@ impl Cluster {
         let text = format!("maintenance is over: {why}");
         self.log(LogLevel::Warning, &text);
         self.alarm_over(AlarmKind::Maintenance, SUBJECT, Some(&text));
+        if std::mem::take(&mut self.maintenance.unseen) && self.liveness.communication_up {
+            self.schedule(Job::Acquire(self.claims.hold), Purpose::Acquire);
+        }
         if let Some(ever_heard) = self.maintenance.owed.take() {
             let gone = self.peer().is_some_and(super::node::Node::is_dead) || self.claims.peer_left;
             if gone && self.liveness.communication_up {
                 self.take_over(ever_heard);
             }
         }
+    }
+
+    /// A daemon that goes on after its sudden death starts what it holds and is not active: `true` when
+    /// that has to wait for the end of maintenance.
+    pub(super) fn maintenance_keeps_resumed(&mut self) -> bool {
+        self.maintenance.unseen = self.in_maintenance();
+        self.maintenance.unseen
     }
 
     /// A takeover is due: `true` when it has to wait for the end of maintenance.
@@ -173,7 +186,11 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         self.maintenance.version = version;
         if until_ms > now_ms {
-            self.set_maintenance(until_ms - now_ms);
+            self.maintenance.until_ms = Some(until_ms.min(now_ms + MAINTENANCE_MAX_MS));
+            self.maintenance.reminder_ms = now_ms + REMINDER_MS;
+            let text = self.maintenance_text();
+            self.log(LogLevel::Warning, &text);
+            self.alarm_stands(AlarmKind::Maintenance, SUBJECT, &text);
         }
     }
 
@@ -204,5 +221,5 @@ impl Cluster {
 pub(super) fn read(text: &str) -> Option<(u64, u64)> {
     let (version, left_ms) = text.split_once(' ')?;
     let version = version.parse().ok().filter(|version| *version < u64::MAX / 2)?;
-    Some((version, left_ms.parse::<u64>().ok()?.min(LONGEST_MS)))
+    Some((version, left_ms.parse::<u64>().ok()?.min(MAINTENANCE_MAX_MS)))
 }

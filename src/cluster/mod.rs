@@ -40,7 +40,7 @@ mod lateness;
 mod legacy;
 mod liveness;
 mod local;
-pub mod maintenance;
+mod maintenance;
 mod members;
 mod node;
 mod original;
@@ -210,7 +210,10 @@ impl Cluster {
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
             Input::ResourceLost(resource) => self.resource_lost(resource),
             Input::FormerMaintenance { until_ms, version } => self.former_maintenance(until_ms, version),
-            Input::PeerWasAway => self.claims.needs_failback = true,
+            Input::PeerWasAway => {
+                self.claims.needs_failback = true;
+                self.takeover_was_before();
+            }
             Input::FormerBeat(at_ms) => self.note_former_beat(at_ms),
         }
         self.settle();
@@ -279,6 +282,7 @@ impl Cluster {
         }
         if self.settings.manage_resources && self.liveness.communication_up {
             self.advance_takeover();
+            self.check_devices();
             self.decide_first_acquisition();
             self.ask_returned_peer();
             self.follow_late_consent();

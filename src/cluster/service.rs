@@ -32,7 +32,7 @@ const ALONE_PAUSE_MS: u64 = 60_000;
 const RESTORE_PAUSE_MS: u64 = 1_000;
 const RESTORE_PAUSE_MAX_MS: u64 = 30_000;
 /// So often in a row, each time after it was put back, and it does not help.
-const RESTORES_MAX: u32 = 5;
+const RESTORES_MAX: u32 = 4;
 /// Not taken away again for so long, an address starts anew, milliseconds.
 const RESTORED_MS: u64 = 60_000;
 

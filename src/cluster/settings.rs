@@ -1,6 +1,6 @@
 //! What a cluster value is made from, and the mutations of its safety rules for the simulator.
 
-use crate::config::settings::AutoFailback;
+use crate::config::settings::{AutoFailback, TakeoverMode};
 use crate::types::{Generation, HostRecord, LinkName, NodeName, ResourceSet, Uuid};
 
 /// Everything the decisions depend on besides time and inputs. Times are milliseconds.
@@ -59,6 +59,8 @@ pub struct ClusterSettings {
 /// The gates of a takeover (`cluster::takeover`); each is off by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TakeoverSettings {
+    /// At once, after a delay, or when a person confirms.
+    pub mode: TakeoverMode,
     /// The peer is reset first.
     pub fencing: FencingSettings,
     /// The peer's watchdog gets its time: it has reset a hung peer before its resources are taken
@@ -103,6 +105,12 @@ pub struct FencingSettings {
     /// The devices this node can use, by their names in log lines, in the order in which they are
     /// tried; none: the original's rule, nothing is reset.
     pub devices: Vec<String>,
+    /// The node with the later name waits so long before the first reset, milliseconds.
+    pub delay_ms: u64,
+    /// Both nodes wait up to so long besides, milliseconds.
+    pub delay_random_ms: u64,
+    /// A node never heard is waited for and not fenced.
+    pub waits_for_unheard: bool,
 }
 
 /// How the list of nodes may change while this node runs (messaging spec 3.7).
@@ -143,6 +151,8 @@ pub struct Faults {
     pub ignore_one_way: bool,
     /// After a healed partition both keep everything.
     pub keep_both_after_partition: bool,
+    /// Design §5 rule 3: take over although the reset failed.
+    pub take_unfenced: bool,
     /// Believe a `resource` report older than one already believed.
     pub accept_old_sequence: bool,
 }

@@ -30,6 +30,7 @@ impl Cluster {
             communication_up: self.liveness.communication_up,
             nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
+            guards: self.guards(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()
@@ -103,7 +104,7 @@ impl Cluster {
     }
 
     fn alarms(&self) -> Vec<String> {
-        let mut alarms = Vec::new();
+        let mut alarms = self.takeover_alarms();
         if self.in_maintenance() {
             alarms.push(self.maintenance_text());
         }

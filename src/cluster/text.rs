@@ -91,6 +91,7 @@ pub(super) fn question(what: &Question) -> String {
     match what {
         Question::Fence { node, device } => format!("fence {} {device}", escape(node.as_str())),
         Question::Monitor { resource } => format!("monitor {resource}"),
+        Question::FenceDevice { device } => format!("fence-device {device}"),
     }
 }
 
@@ -185,6 +186,8 @@ fn parse_command<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Comman
     Some(match words.next()? {
         "standby" => Command::Standby(words.next()?.parse().ok()?),
         "takeover" => Command::Takeover(words.next()?.parse().ok()?),
+        "maintenance-on" => Command::MaintenanceOn(words.next()?.parse().ok()?),
+        "maintenance-off" => Command::MaintenanceOff,
         "shutdown" => Command::Shutdown,
         "quick-restart" => Command::QuickRestart,
         "confirm-takeover" => Command::ConfirmTakeover,

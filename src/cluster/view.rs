@@ -19,6 +19,10 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Conditions a person should look at, one sentence each.
     pub alarms: Vec<String>,
+    /// What stands between the pair and two owners of one group, one sentence for each; empty when
+    /// nothing does.
+    #[serde(default)]
+    pub guards: Vec<String>,
     /// Packets that were not believed since the start: damaged, wrongly signed, no messages, of a
     /// node that is not configured or of an earlier life of one, or with impossible numbers.
     #[serde(default)]

@@ -528,25 +528,6 @@ pub(super) fn use_apphbd(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(),
     Ok(())
 }
 
-pub(super) fn stonith(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    match word.text.split_whitespace().count() {
-        0 => Err(Fault::new("the device's type is missing", "expected a type and a file")
-            .error("No Stonith type given")),
-        1 => Err(Fault::new("the device's file is missing", "expected a type and a file")
-            .error("Invalid Stonith config file []")),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn stonith_host(_: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    const HELP: &str = "expected a node or *, a type and its parameters";
-    match word.text.split_whitespace().count() {
-        0 => Err(Fault::new("the host is missing", HELP).error("No Stonith hostname argument given")),
-        1 => Err(Fault::new("the device's type is missing", HELP).error("No Stonith type given")),
-        _ => Ok(()),
-    }
-}
-
 /// For directives whose argument is not looked at.
 pub(super) fn nothing(_: &mut Reader<'_>, _: &Word<'_>) -> Result<(), Fault> {
     Ok(())

@@ -19,7 +19,7 @@ use super::host::HostFacts;
 use super::script_class::{unit_file, ScriptClass};
 use super::settings::{AutoFailback, Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
-use super::{authkeys, examine, haresources, Examination, HA_CF};
+use super::{authkeys, examine_from, haresources, Examination, Origin, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
 
 /// Where LSB scripts are.
@@ -99,7 +99,19 @@ impl CheckReport {
 
 /// Checks the files in `directory`. Changes nothing; may ask a name server for `ucast` hosts.
 pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckReport {
-    let examination = examine(directory, host, true);
+    check_from(Origin::Files, directory, host, scripts, |_| Vec::new())
+}
+
+/// As [`check`], also for texts that are not written yet, with the remarks of `more`: it is given what
+/// was read, and may look at the host where this room may not.
+pub fn check_from(
+    origin: Origin<'_>,
+    directory: &Path,
+    host: &HostFacts,
+    scripts: Scripts<'_>,
+    more: impl FnOnce(&Examination) -> Vec<Diagnostic>,
+) -> CheckReport {
+    let examination = examine_from(origin, directory, host, true);
     let mut checker = Checker { directory, host, scripts, found: examination.diagnostics.clone() };
     if let Some(report) = &examination.ha_cf {
         checker.nodes(report);
@@ -109,6 +121,7 @@ pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckR
         checker.monitors(report, examination.resources.as_ref());
         checker.links(report);
         checker.lines_and_pings(report);
+        checker.fencing(report);
     }
     if let Some(keys) = &examination.auth_keys.keys {
         checker.keys(keys);
@@ -118,6 +131,7 @@ pub fn check(directory: &Path, host: &HostFacts, scripts: Scripts<'_>) -> CheckR
         checker.addresses(report, source);
         checker.scripts(report, source);
     }
+    checker.found.extend(more(&examination));
     report(directory, &examination, checker.found)
 }
 
@@ -299,6 +313,21 @@ impl Checker<'_> {
             let message = "ping nodes are shown, but no program acts on them".to_owned();
             let help = "to move resources to the better connected host: respawn hacluster .../ipfail";
             self.add(Severity::Hint, HA_CF, place.clone(), message, help);
+        }
+    }
+
+    /// Fencing that would not work, or that both nodes begin at the same moment.
+    fn fencing(&mut self, report: &HaCfReport) {
+        let fencing = &report.settings.fencing;
+        if fencing.devices.is_empty() && report.given.contains_key("stonith_host") {
+            let message = "no fencing device can be used on this node".to_owned();
+            let help = "the name behind stonith_host is the node that resets, not the one that is reset";
+            self.add(Severity::Warning, HA_CF, place_of(report, "stonith_host"), message, help);
+        }
+        if !fencing.devices.is_empty() && fencing.delay_ms + fencing.delay_random_ms == 0 {
+            let message = "both nodes reset at once: a cut between them may take both down".to_owned();
+            let help = "leave stonith_delay out, or give it a time that a reset takes";
+            self.add(Severity::Warning, HA_CF, place_of(report, "stonith_delay"), message, help);
         }
     }
 

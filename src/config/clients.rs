@@ -75,7 +75,7 @@ fn not_executable(program: &str) -> Fault {
 }
 
 /// The first word and what follows it, without blanks between.
-fn split_word(text: &str) -> (&str, &str) {
+pub(super) fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim();
     let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (first, rest.trim_start())

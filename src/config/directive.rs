@@ -4,7 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::{clients, medium, ping, watching};
+use super::{clients, fencing, medium, ping, watching};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Directive {
 }
 
 use Shape::{Line, List};
-use Support::{Limited, NotYet, Refused, Supported};
+use Support::{Limited, Refused, Supported};
 
 const NO_PLUGIN: Support =
     Refused("it needed a plugin that distributions did not ship; use ucast, mcast or bcast");
@@ -146,8 +146,16 @@ pub const DIRECTIVES: &[Directive] = &[
     row("ping6", List, None, false, Supported, ping::ping6, "the same over IPv6"),
     row("ping_group", Line, None, false, Supported, ping::ping_group, "hosts of which one must answer"),
     row("deadping", List, None, true, Supported, apply::deadping, "deadtime of ping hosts"),
-    row("stonith", Line, None, false, NotYet, apply::stonith, "fencing device, configured by a file"),
-    row("stonith_host", Line, None, false, NotYet, apply::stonith_host, "fencing device"),
+    row("stonith", Line, None, false, Supported, fencing::stonith, "fencing device, configured by a file"),
+    row("stonith_host", Line, None, false, Supported, fencing::stonith_host, "fencing device"),
+    row("stonith_timeout", List, None, true, Supported, fencing::stonith_timeout,
+        "how long a device may take for a reset"),
+    row("stonith_delay", Line, None, true, Supported, fencing::stonith_delay,
+        "wait before the reset: one node a fixed time, both a random one"),
+    row("stonith_unheard", List, None, true, Supported, fencing::stonith_unheard,
+        "what becomes of a node never heard: fence or wait"),
+    row("takeover", Line, None, true, Supported, fencing::takeover,
+        "take over at once, after a delay, or when a person confirms"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
     row("watchdog_wait", List, None, true, Supported, watching::watchdog_wait,
         "a takeover waits for the other node's watchdog"),

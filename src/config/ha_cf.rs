@@ -48,7 +48,7 @@ impl HaCfReport {
 ///
 /// Never fails as such: what is wrong is in the report. Source: messaging spec 5.1, 5.2 and 6.
 pub fn read(source: &Source, node_name: &str, host: &HostFacts) -> HaCfReport {
-    let mut reader = Reader::new(source, host);
+    let mut reader = Reader::new(source, node_name, host);
     for (number, line) in source.lines() {
         reader.read_line(number, line);
     }
@@ -85,6 +85,8 @@ fn is_delimiter(c: char) -> bool {
 /// What reading has collected so far.
 pub(super) struct Reader<'a> {
     pub(super) source: &'a Source,
+    /// This node.
+    pub(super) node_name: &'a str,
     pub(super) host: &'a HostFacts,
     pub(super) draft: Draft,
     pub(super) log: Vec<LogLine>,
@@ -98,9 +100,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: &'a Source, host: &'a HostFacts) -> Self {
+    fn new(source: &'a Source, node_name: &'a str, host: &'a HostFacts) -> Self {
         Self {
             source,
+            node_name,
             host,
             draft: Draft::default(),
             log: Vec::new(),

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::sync::OnceLock;
 
 use super::settings::Account;
+use crate::types::{DeviceFault, DeviceValues};
 
 /// A network interface as far as the configuration cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,8 +50,21 @@ pub struct HostFacts {
     pub group: fn(&str) -> Option<u32>,
     /// Whether there is a program at this path.
     pub is_executable: fn(&str) -> bool,
+    /// What a fencing device of this type with these values calls itself, and the values in one line.
+    /// May run an external plugin.
+    pub fencing_device: DeviceProbe,
     /// What this binary can run in place of a program that is missing.
     pub applets: Vec<&'static str>,
+}
+
+/// Looks at a fencing device: type and values.
+pub type DeviceProbe = fn(&str, DeviceValues<'_>) -> Result<(String, String), DeviceFault>;
+
+static FENCING: OnceLock<DeviceProbe> = OnceLock::new();
+
+/// Says once, at the start of the program, who knows fencing devices. Later calls have no effect.
+pub fn announce_fencing(probe: DeviceProbe) {
+    let _ = FENCING.set(probe);
 }
 
 static APPLETS: OnceLock<Vec<&'static str>> = OnceLock::new();
@@ -75,6 +89,7 @@ impl HostFacts {
             user,
             group,
             is_executable,
+            fencing_device: FENCING.get().copied().unwrap_or(|_, _| Err(DeviceFault::Type)),
             applets: APPLETS.get().cloned().unwrap_or_default(),
         }
     }

@@ -16,6 +16,7 @@ pub mod check;
 mod clients;
 pub mod diagnostic;
 pub mod directive;
+mod fencing;
 pub mod ha_cf;
 pub mod haresources;
 pub mod host;
@@ -234,14 +235,59 @@ impl Examination {
     }
 }
 
+/// The texts of the three files before they are written: what `ha init` checks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Texts {
+    /// ha.cf.
+    pub ha_cf: String,
+    /// authkeys.
+    pub authkeys: String,
+    /// haresources.
+    pub haresources: String,
+}
+
+/// Where the three files are read from. `nodeinfo` is read from the directory in both cases.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// Files in the directory.
+    Files,
+    /// Texts that are to be written there.
+    Texts(&'a Texts),
+}
+
+impl Origin<'_> {
+    fn read(self, directory: &Path, name: &str) -> Result<Source, ReadError> {
+        let Origin::Texts(texts) = self else { return read_file(directory, name) };
+        let text = if name == HA_CF { &texts.ha_cf } else { &texts.haresources };
+        Ok(Source::from_bytes(directory, name, text.as_bytes()))
+    }
+
+    fn keys(self, directory: &Path, effective_uid: u32) -> AuthKeysReport {
+        let Origin::Texts(texts) = self else { return authkeys::load(directory, effective_uid) };
+        let name = authkeys::FILE_NAME;
+        let (cited, logged) = (cited_path(directory, name), logged_path(directory, name));
+        authkeys::parse(texts.authkeys.as_bytes(), &cited, &logged)
+    }
+}
+
 /// Reads all three files and says what is wrong with each, even when an earlier one is wrong
 /// already; the log lines end where the original stops.
 pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Examination {
+    examine_from(Origin::Files, directory, host, with_resources)
+}
+
+/// As [`examine`], also for texts that are not written yet.
+pub fn examine_from(
+    origin: Origin<'_>,
+    directory: &Path,
+    host: &HostFacts,
+    with_resources: bool,
+) -> Examination {
     let mut log = Log::default();
     let mut diagnostics = Vec::new();
     let node_name = noted_node_name(directory, host, &mut diagnostics);
 
-    let ha_cf = match read_file(directory, HA_CF) {
+    let ha_cf = match origin.read(directory, HA_CF) {
         Ok(source) => Some(ha_cf::read(&source, &node_name, host)),
         Err(error) => {
             log.push(LogLevel::Error, format!("Cannot open config file [{}]", logged_path(directory, HA_CF)));
@@ -259,7 +305,7 @@ pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Exam
         }
     }
 
-    let auth_keys = authkeys::load(directory, host.effective_uid);
+    let auth_keys = origin.keys(directory, host.effective_uid);
     diagnostics.extend(auth_keys.diagnostics.iter().cloned());
     log.extend(&auth_keys.log);
     if auth_keys.keys.is_none() {
@@ -280,7 +326,7 @@ pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Exam
     log.push(LogLevel::Info, format!("Configuration validated. Starting heartbeat {VERSION}"));
 
     let (resources_source, resources) = if with_resources {
-        examine_resources(directory, ha_cf.as_ref(), &mut log, &mut diagnostics)
+        examine_resources(origin, directory, ha_cf.as_ref(), &mut log, &mut diagnostics)
     } else {
         (None, None)
     };
@@ -299,13 +345,14 @@ pub fn examine(directory: &Path, host: &HostFacts, with_resources: bool) -> Exam
 
 /// The daemon's own check of haresources (resources spec 1.2).
 fn examine_resources(
+    origin: Origin<'_>,
     directory: &Path,
     ha_cf: Option<&HaCfReport>,
     log: &mut Log,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Option<Source>, Option<HaResourcesReport>) {
     let logged = logged_path(directory, haresources::FILE_NAME);
-    let source = match read_file(directory, haresources::FILE_NAME) {
+    let source = match origin.read(directory, haresources::FILE_NAME) {
         Ok(source) => source,
         Err(error) => {
             log.push(LogLevel::Error, format!("Cannot open resources file [{logged}]"));

@@ -349,6 +349,10 @@ pub struct HaCf {
     pub watchdog_wait: Option<Option<u64>>,
     /// `watchdog software`: the guard process resets the machine.
     pub watchdog_software: bool,
+    /// `stonith`, `stonith_host` and what belongs to them.
+    pub fencing: FencingConfig,
+    /// `takeover`
+    pub takeover: TakeoverMode,
     /// `alarm`: who is told, in file order.
     pub alarms: Vec<AlarmTarget>,
     /// `use_apphbd`: this daemon is watched by `apphbd`.
@@ -374,4 +378,63 @@ impl HaCf {
         };
         find(name).or_else(|| find(other)).map(|(_, value)| value.as_str())
     }
+}
+
+/// How the other node is reset before it is taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FencingConfig {
+    /// The devices that this node can use, in file order; the original keeps only the last.
+    pub devices: Vec<FencingDevice>,
+    /// `stonith_timeout`, for one reset by one device.
+    pub limit_ms: u64,
+    /// `stonith_delay`: the node with the later name waits so long first.
+    pub delay_ms: u64,
+    /// `stonith_delay`: both wait up to so long besides.
+    pub delay_random_ms: u64,
+    /// `stonith_unheard wait`: a node never heard is waited for and not fenced.
+    pub waits_for_unheard: bool,
+}
+
+impl Default for FencingConfig {
+    fn default() -> Self {
+        Self {
+            devices: Vec::new(),
+            limit_ms: 60_000,
+            delay_ms: 2_000,
+            delay_random_ms: 500,
+            waits_for_unheard: false,
+        }
+    }
+}
+
+/// A fencing device. Debug output does not show the values, of which one may be a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FencingDevice {
+    /// Type, as `stonith -L` lists them.
+    pub kind: String,
+    /// Values of its parameters in one line.
+    pub values: String,
+    /// What it calls itself, for log lines.
+    pub name: String,
+}
+
+impl std::fmt::Debug for FencingDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FencingDevice").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// When a dead node is taken over (`takeover`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TakeoverMode {
+    /// At once.
+    #[default]
+    Auto,
+    /// So long after its death, or when a person confirms.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// When a person confirms.
+    Manual,
 }

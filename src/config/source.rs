@@ -101,8 +101,19 @@ impl Source {
 
     /// The place of a word in this file.
     pub fn place(&self, line: usize, start: usize, end: usize) -> Place {
-        self.line(line).map_or_else(Place::file, |text| Place::span(line, text, start, end))
+        self.line(line).map_or_else(Place::file, |text| Place::span(line, without_secrets(text), start, end))
     }
+}
+
+/// A line as it may be shown: of `stonith_host` no parameters, one of which may be a password.
+fn without_secrets(text: &str) -> &str {
+    if !text.trim_start().starts_with("stonith_host") {
+        return text;
+    }
+    let word_ends = text.match_indices(char::is_whitespace).map(|(at, _)| at);
+    let is_end = |at: &usize| *at > 0 && !text[..*at].ends_with(char::is_whitespace);
+    let third = word_ends.filter(is_end).nth(2);
+    third.map_or(text, |at| &text[..at])
 }
 
 /// Adds to a list of remarks or log lines as long as there are not too many.
@@ -150,5 +161,23 @@ pub fn open_regular(path: &Path) -> Result<File, ReadError> {
         Ok(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_devices_are_not_shown() {
+        let shown = without_secrets("stonith_host * baytech 10.0.0.1 admin geheim");
+        assert_eq!(shown, "stonith_host * baytech");
+        assert_eq!(
+            without_secrets("  stonith_host\tnode1   rps10 /dev/ttyS0"),
+            "  stonith_host\tnode1   rps10"
+        );
+        for same in ["stonith_host", "stonith_host * meatware", "node a b c d"] {
+            assert_eq!(without_secrets(same), same);
+        }
     }
 }

@@ -148,6 +148,7 @@ impl Driver {
             CommandRequest::Takeover(set) => Command::Takeover(set),
             CommandRequest::MaintenanceOn(for_ms) => Command::MaintenanceOn(for_ms),
             CommandRequest::MaintenanceOff => Command::MaintenanceOff,
+            CommandRequest::ConfirmTakeover => Command::ConfirmTakeover,
         };
         self.feed(Input::Command { request: id, command });
     }

@@ -260,7 +260,6 @@ impl Driver {
         if self.peer_was_away {
             self.feed(Input::PeerWasAway);
         }
-        self.former_maintenance();
         self.last_words();
         self.manager.ready();
         loop {

@@ -25,6 +25,7 @@ use super::links::{self, LinkChange};
 use super::probe::Asker;
 use super::protocol::{Output, ProcessUse, Reply, Request};
 use super::responder;
+use crate::sys::filter::ignore_sync;
 use crate::sys::namespace::{die_with_parent, isolate, isolate_host, mount_new, Refusal};
 
 /// Search path of programs in a host.
@@ -86,6 +87,10 @@ fn run_host(base: &str, index: &str, name: &str, kind: &str, hosts_file: &str) -
     let root = Path::new(base).join(name);
     let first_boot = !root.exists();
     disk::enter(&root, kind, hosts_file).map_err(text)?;
+    if kind == HostKind::Original {
+        // Refused on an old kernel: then its starts may take long on a busy machine.
+        let _ = ignore_sync();
+    }
     sethostname(name).map_err(|error| text(Refusal::new("sethostname", error)))?;
     links::apply(&LinkChange::Switch { name: "lo".into(), up: true }).map_err(text)?;
     if kind == HostKind::Ours && first_boot {

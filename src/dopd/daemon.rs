@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::outdating::Outdating;
 use super::{answer_to, directory, is_name, ANSWER, ASK, FAILED, RESULT, START, TAKEN, UNREACHABLE};
 use crate::ipc::client::{Client, ClientError};
 use crate::ipc::frame::{encode_frame, FrameDecoder};
@@ -31,8 +31,6 @@ const HELPERS_MAX: usize = 64;
 const CHILDREN_MAX: usize = 16;
 /// Longest wait for one answer of the daemon.
 const ANSWER_MS: u64 = 60_000;
-/// Longest run of `drbdadm outdate`. DRBD's helper waits a minute.
-const OUTDATE_LIMIT: Duration = Duration::from_secs(55);
 /// How often running children are looked at.
 const CHILD_CHECK_MS: u16 = 20;
 /// Longest wait for the log at the end.
@@ -108,14 +106,6 @@ struct Helper {
     decoder: FrameDecoder,
     /// What it waits for: peer and resource.
     waits_for: Option<(String, String)>,
-}
-
-/// A running `drbdadm outdate`, and who wants to know how it ends.
-struct Outdating {
-    child: Child,
-    resource: String,
-    asker: String,
-    end: Instant,
 }
 
 struct Running<'a> {
@@ -293,14 +283,9 @@ impl Running<'_> {
             return self.report(&asker, &resource, FAILED);
         }
         self.log(LogLevel::Debug, &format!("msg_start_outdate: command: drbdadm outdate {resource}"));
-        let mut command = Command::new("drbdadm");
-        command.args(["outdate", &resource]).stdin(Stdio::null());
-        // What it says belongs into no socket of ours; its exit code tells all.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => {
-                let end = Instant::now() + OUTDATE_LIMIT;
-                self.children.push(Outdating { child, resource, asker, end });
+        match Outdating::start(resource.clone(), asker.clone()) {
+            Ok(outdating) => {
+                self.children.push(outdating);
                 Ok(())
             }
             Err(error) => {
@@ -313,19 +298,12 @@ impl Running<'_> {
     /// Reports those that have ended, or should have.
     fn reap(&mut self) -> Result<(), ClientError> {
         let mut over = Vec::new();
-        self.children.retain_mut(|running| {
-            let exit_code = match running.child.try_wait() {
-                Ok(Some(status)) => status.code(),
-                Ok(None) if Instant::now() < running.end => return true,
-                _ => {
-                    // It may have done its work, or not: nothing is known.
-                    let _ = running.child.kill();
-                    let _ = running.child.try_wait();
-                    None
-                }
-            };
-            over.push((running.asker.clone(), running.resource.clone(), exit_code));
-            false
+        self.children.retain_mut(|running| match running.poll() {
+            None => true,
+            Some(exit_code) => {
+                over.push((running.asker.clone(), running.resource.clone(), exit_code));
+                false
+            }
         });
         for (asker, resource, exit_code) in over {
             let code = answer_to(exit_code);

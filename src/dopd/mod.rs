@@ -12,6 +12,7 @@
 
 mod daemon;
 mod outdater;
+mod outdating;
 
 pub use daemon::run;
 pub use outdater::program;

@@ -65,6 +65,29 @@ pub fn run(
     }
 }
 
+/// `ha takeover --confirm`: tells the daemon that the other node is down, so that a takeover that waits
+/// for that goes on. The value is the exit code: 0 when it does, 1 else.
+pub fn confirm_takeover(socket: &Path, terminal: &mut Terminal<'_>) -> u8 {
+    let reply = Client::sign_on(socket, TIMEOUT_MS)
+        .and_then(|mut client| client.request("ha-command", &[("command", "confirm-takeover")]))
+        .map_err(|error| format!("{error}; nothing was changed"));
+    let result = reply.and_then(|reply| match (reply.text("result"), reply.text("info")) {
+        (Some("OK"), _) => Ok(()),
+        (_, Some(reason)) => Err(reason.to_owned()),
+        (_, None) => Err("the daemon does not know the request: is it an original heartbeat?".to_owned()),
+    });
+    match result {
+        Ok(()) => {
+            terminal.say("the takeover goes on: see ha status");
+            0
+        }
+        Err(reason) => {
+            terminal.complain(&format!("ha takeover: {reason}"));
+            1
+        }
+    }
+}
+
 fn usage(called_as: &str, terminal: &mut Terminal<'_>) -> u8 {
     terminal.say("usage:");
     terminal.complain(&format!("{called_as} [all|foreign|local|failback]"));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::client::{Client, TIMEOUT_MS};
 use super::terminal::Terminal;
+use crate::types::MAINTENANCE_MAX_MS;
 
 /// Without `--for`, milliseconds: an hour.
 pub const DEFAULT_MS: u64 = 3_600_000;
@@ -49,7 +50,7 @@ pub fn time(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| EXPECTED.to_owned())?;
     let time_ms = number.saturating_mul(unit_ms);
-    let allowed = 1..=crate::cluster::maintenance::LONGEST_MS;
+    let allowed = 1..=MAINTENANCE_MAX_MS;
     allowed.contains(&time_ms).then_some(time_ms).ok_or_else(|| EXPECTED.to_owned())
 }
 

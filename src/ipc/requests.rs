@@ -115,6 +115,8 @@ pub enum CommandRequest {
     MaintenanceOn(u64),
     /// Maintenance ends.
     MaintenanceOff,
+    /// A person knows that the other node is down: a takeover that waits goes on.
+    ConfirmTakeover,
 }
 
 /// What has to happen beside the replies.
@@ -449,6 +451,9 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
             for_ms.map_or(CommandRequest::MaintenanceOff, CommandRequest::MaintenanceOn),
         ));
     }
+    if request.text("command") == Some("confirm-takeover") {
+        return effect(Effect::Command(CommandRequest::ConfirmTakeover));
+    }
     let set = match request.text("rsc_hold") {
         Some("all") => ResourceSet::ALL,
         Some("local") => ResourceSet::LOCAL,
@@ -461,7 +466,7 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
     match request.text("command") {
         Some("standby") => effect(Effect::Command(CommandRequest::Standby(set))),
         Some("takeover") => effect(Effect::Command(CommandRequest::Takeover(set))),
-        _ => refuse("command must be standby or takeover"),
+        _ => refuse("command must be standby, takeover or confirm-takeover"),
     }
 }
 

@@ -138,12 +138,24 @@ pub fn render(report: &StatusReport) -> String {
             let _ = writeln!(page, "  * {}", clean(worry));
         }
     }
+    page.push_str(&guards(report));
     section(&mut page, "Nodes", nodes(view));
     section(&mut page, "Links", links(view));
     section(&mut page, "Resource groups", groups(view));
     page.push('\n');
     page.push_str(&footer(report));
     page
+}
+
+/// What stands between the pair and two owners; an original daemon does not say.
+fn guards(report: &StatusReport) -> String {
+    let view = &report.view;
+    let nodes = view.nodes.iter().filter(|node| node.kind != "ping").count();
+    match view.guards.is_empty() {
+        false => view.guards.iter().map(|guard| format!("Guard: {}\n", clean(guard))).collect(),
+        true if nodes < 2 || report.program.is_empty() || view.resource_status == "none" => String::new(),
+        true => "Guard: none stands between this pair and two owners when its links fail\n".to_owned(),
+    }
 }
 
 fn in_transition(view: &ClusterView) -> bool {

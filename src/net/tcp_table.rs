@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Most connections that are kept of one look; the rest is counted alone.
 pub const CONNECTIONS_MAX: usize = 65_536;
@@ -15,9 +15,9 @@ const ESTABLISHED: &str = "01";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connection {
     /// Our end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The peer's.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
 }
 
 impl Connection {
@@ -28,12 +28,12 @@ impl Connection {
     }
 }
 
-/// Established connections of one address of this host, also those that came in over a socket for
-/// both families (`::ffff:a.b.c.d`), at most [`CONNECTIONS_MAX`].
+/// Established connections of one address of this host, at most [`CONNECTIONS_MAX`]; of an IPv4 address
+/// also those that came in over a socket for both families (`::ffff:a.b.c.d`).
 ///
 /// # Errors
 /// `/proc/net/tcp` cannot be read. A kernel without IPv6 is no error.
-pub fn established(address: Ipv4Addr) -> io::Result<Vec<Connection>> {
+pub fn established(address: IpAddr) -> io::Result<Vec<Connection>> {
     let mut connections = Vec::new();
     collect(File::open("/proc/net/tcp")?, address, &mut connections)?;
     if let Ok(table) = File::open("/proc/net/tcp6") {
@@ -42,7 +42,7 @@ pub fn established(address: Ipv4Addr) -> io::Result<Vec<Connection>> {
     Ok(connections)
 }
 
-fn collect(table: impl Read, address: Ipv4Addr, found: &mut Vec<Connection>) -> io::Result<()> {
+fn collect(table: impl Read, address: IpAddr, found: &mut Vec<Connection>) -> io::Result<()> {
     let mut reader = BufReader::new(table);
     let mut line = Vec::new();
     while found.len() < CONNECTIONS_MAX {
@@ -51,7 +51,7 @@ fn collect(table: impl Read, address: Ipv4Addr, found: &mut Vec<Connection>) -> 
             break;
         }
         let connection = std::str::from_utf8(&line).ok().and_then(established_in);
-        found.extend(connection.filter(|connection| *connection.local.ip() == address));
+        found.extend(connection.filter(|connection| connection.local.ip() == address));
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn established_in(line: &str) -> Option<Connection> {
 
 /// `0100007F:0050`, or 32 digits for the other family: 32-bit words in this machine's byte order,
 /// the port as a number.
-fn end_point(text: &str) -> Option<SocketAddrV4> {
+fn end_point(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !hexadecimal(address) || !hexadecimal(port) || port.len() != 4 {
@@ -76,17 +76,17 @@ fn end_point(text: &str) -> Option<SocketAddrV4> {
     }
     let word = |at: usize| u32::from_str_radix(&address[at..at + 8], 16).ok().map(u32::to_ne_bytes);
     let ip = match address.len() {
-        8 => Ipv4Addr::from(word(0)?),
+        8 => Ipv4Addr::from(word(0)?).into(),
         32 => {
             let mut octets = [0; 16];
             for (index, place) in octets.chunks_exact_mut(4).enumerate() {
                 place.copy_from_slice(&word(index * 8)?);
             }
-            Ipv6Addr::from(octets).to_ipv4_mapped()?
+            IpAddr::from(Ipv6Addr::from(octets)).to_canonical()
         }
         _ => return None,
     };
-    Some(SocketAddrV4::new(ip, u16::from_str_radix(port, 16).ok()?))
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
 #[cfg(test)]
@@ -106,11 +106,15 @@ mod tests {
              1: 0100090A:0050 00000000:0000 0A 00000000:00000000\n\
              2: 0300090A:0050 0200090A:0FA1 01 00000000:00000000\n\
              3: 0000000000000000FFFF00000100090A:01BB 0000000000000000FFFF00000200090A:0FA2 01 x\n\
-             4: 000080FE00000000FFFF00000100090A:01BB 0000000000000000FFFF00000200090A:0FA2 01 x\n";
-        let mut found = Vec::new();
-        collect(table.as_bytes(), Ipv4Addr::new(10, 9, 0, 1), &mut found).unwrap();
-        let found: Vec<String> = found.iter().map(ends).collect();
-        assert_eq!(found, ["10.9.0.1:80 10.9.0.2:4000", "10.9.0.1:443 10.9.0.2:4002"]);
+             4: 000080FE00000000FFFF00000100090A:01BB 0000000000000000FFFF00000200090A:0FA2 01 x\n\
+             5: B80D0120000000000000000001000000:0050 B80D0120000000000000000002000000:0FA3 01 x\n";
+        let of = |address: &str| -> Vec<String> {
+            let mut found = Vec::new();
+            collect(table.as_bytes(), address.parse().unwrap(), &mut found).unwrap();
+            found.iter().map(ends).collect()
+        };
+        assert_eq!(of("10.9.0.1"), ["10.9.0.1:80 10.9.0.2:4000", "10.9.0.1:443 10.9.0.2:4002"]);
+        assert_eq!(of("2001:db8::1"), ["[2001:db8::1]:80 [2001:db8::2]:4003"]);
     }
 
     #[test]
@@ -131,7 +135,7 @@ mod tests {
         }
         let endless = vec![b'0'; 1 << 20];
         let mut found = Vec::new();
-        collect(endless.as_slice(), Ipv4Addr::LOCALHOST, &mut found).unwrap();
+        collect(endless.as_slice(), Ipv4Addr::LOCALHOST.into(), &mut found).unwrap();
         assert!(found.is_empty());
     }
 
@@ -140,7 +144,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let local = client.local_addr().unwrap().to_string();
-        let all = established(Ipv4Addr::LOCALHOST).unwrap();
+        let all = established(Ipv4Addr::LOCALHOST.into()).unwrap();
         assert!(all.iter().any(|connection| connection.local.to_string() == local));
         assert!(all.iter().any(|connection| connection.swapped().local.to_string() == local));
     }

@@ -11,7 +11,7 @@ use crate::config::haresources::Resource;
 use super::{address_of, run_directory, Action};
 
 /// In the environment of what the daemon runs: not by hand.
-pub const BY_DAEMON: &str = "HA_BY_DAEMON";
+pub const BY_DAEMON: &str = "RUN_BY_HEARTBEAT";
 /// The folder, in that of process numbers.
 const FOLDER: &str = "ha-by-hand";
 /// Longest name of a mark, bytes.

@@ -42,6 +42,9 @@ const PARAMETERS: &[Parameter] = &[
         "Lock the disk against the other node while it is used here, through sg_persist.").or("false"),
     Parameter::string("key", "Key of this node",
         "1 to 16 hexadecimal digits, not 0, different on each node; by default made from the node's name."),
+    Parameter::boolean("abort", "End what the other node has sent",
+        "When the disk is taken from the other node, what it has sent and the disk has not done yet is ended \
+(PREEMPT AND ABORT). A target that does not stand that, as Linux 6.1's own, wants no.").or("true"),
 ];
 
 const TABLE: &str = "/proc/scsi/scsi";
@@ -281,6 +284,8 @@ impl LinuxScsi<'_> {
 struct Reservation {
     /// Not 0.
     key: u64,
+    /// Ends what a holder that is put out has sent.
+    aborts: bool,
 }
 
 /// What a disk knows of its users.
@@ -308,7 +313,7 @@ impl Reservation {
                 }
             },
         };
-        Ok(Some(Self { key }))
+        Ok(Some(Self { key, aborts: context.boolean("abort") }))
     }
 
     /// Registers and reserves; a holder that is not us is put out, its key with it.
@@ -323,7 +328,8 @@ impl Reservation {
             None => persist(device, &["--out", "--reserve", reserve[0], reserve[1]]).map(drop),
             Some(holder) => {
                 let victim = format!("--param-sark={holder:#x}");
-                persist(device, &["--out", "--preempt-abort", reserve[0], &victim, reserve[1]]).map(drop)
+                let preempt = if self.aborts { "--preempt-abort" } else { "--preempt" };
+                persist(device, &["--out", preempt, reserve[0], &victim, reserve[1]]).map(drop)
             }
         }?;
         match users(device)?.holder {

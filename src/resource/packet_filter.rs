@@ -2,13 +2,14 @@
 //! nft(8).
 //!
 //! With iptables a rule is the one that the original's `portblock` makes, so either finds what the other
-//! made. With nft each rule is a chain of its own in the table `ip portblock`, named after what it does:
-//! setting and removing it is one transaction that may be repeated.
+//! made; one about IPv6 addresses is the same of ip6tables. With nft each rule is a chain of its own in
+//! the table `ip portblock` or `ip6 portblock`, named after what it does: setting and removing it is one
+//! transaction that may be repeated.
 //!
 //! The programs are asked, not the kernel: they know which of its two packet filters this host uses.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,23 +84,45 @@ impl fmt::Display for Ports {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     /// The address.
-    pub address: Ipv4Addr,
-    /// 0 to 32.
+    pub address: IpAddr,
+    /// 0 to 32 or 128.
     pub prefix: u8,
 }
 
 impl Network {
-    /// `a.b.c.d` or `a.b.c.d/bits`.
+    /// An address, or one with `/bits` behind it.
     pub fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
-        let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-        let prefix = prefix.parse().ok().filter(|prefix| digits && *prefix <= 32)?;
-        Some(Self { address: address.parse().ok()?, prefix })
+        let (address, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = bits_of(address);
+        let prefix = match bits {
+            Some(bits) if !bits.bytes().all(|byte| byte.is_ascii_digit()) => return None,
+            Some(bits) => bits.parse().ok().filter(|prefix| *prefix <= most)?,
+            None => most,
+        };
+        Some(Self { address, prefix })
     }
 
     /// The address, when it is a single one.
-    pub fn single(self) -> Option<Ipv4Addr> {
-        (self.prefix == 32).then_some(self.address)
+    pub fn single(self) -> Option<IpAddr> {
+        (self.prefix == bits_of(self.address)).then_some(self.address)
+    }
+
+    /// Every address of the family.
+    fn all_like(like: IpAddr) -> Self {
+        let address = match like {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self { address, prefix: 0 }
+    }
+}
+
+fn bits_of(address: IpAddr) -> u8 {
+    if address.is_ipv4() {
+        32
+    } else {
+        128
     }
 }
 
@@ -166,16 +189,17 @@ pub enum FilterError {
 /// The program that sets rules here.
 #[derive(Debug, Clone)]
 pub enum Filter {
-    /// iptables(8).
+    /// iptables(8) or ip6tables(8).
     Iptables(PathBuf),
     /// nft(8).
     Nft(PathBuf),
 }
 
 impl Filter {
-    /// The one that is installed; iptables where both are, because the original knows only that.
-    pub fn find() -> Result<Self, FilterError> {
-        let iptables = command::find("iptables").map(Self::Iptables);
+    /// The one that is installed for addresses of this family; iptables (or ip6tables) where both are,
+    /// because the original knows only that.
+    pub fn find(like: IpAddr) -> Result<Self, FilterError> {
+        let iptables = command::find(iptables_name(like)).map(Self::Iptables);
         iptables.or_else(|| command::find("nft").map(Self::Nft)).ok_or(FilterError::NoProgram)
     }
 
@@ -184,8 +208,8 @@ impl Filter {
         match self {
             Self::Iptables(program) => iptables_has(program, rule),
             Self::Nft(program) => {
-                let finished =
-                    nft(program).args(["list", "chain", "ip", "portblock", &chain_name(rule)]).run()?;
+                let chain = ["list", "chain", nft_family(rule), "portblock", &chain_name(rule)];
+                let finished = nft(program).args(chain).run()?;
                 Ok(finished.code == 0)
             }
         }
@@ -215,6 +239,13 @@ impl Filter {
             }
         }
         Ok(())
+    }
+}
+
+fn iptables_name(like: IpAddr) -> &'static str {
+    match like {
+        IpAddr::V4(_) => "iptables",
+        IpAddr::V6(_) => "ip6tables",
     }
 }
 
@@ -258,7 +289,7 @@ fn run_iptables(path: &Path, words: &[String]) -> Result<command::Finished, RunE
 fn iptables(path: &Path, operation: &str, rule: &Rule) -> Result<(), FilterError> {
     let mut words = vec![operation.to_owned(), chain(rule.way).to_owned()];
     words.extend(iptables_words(rule));
-    refused("iptables", &run_iptables(path, &words)?)
+    refused(iptables_name(rule.network.address), &run_iptables(path, &words)?)
 }
 
 /// Asks with -C, which exists since 1.4.11, else looks through the list.
@@ -272,10 +303,10 @@ fn iptables_has(path: &Path, rule: &Rule) -> Result<bool, FilterError> {
         IPTABLES_USAGE => {
             let words = ["-n", "-L", chain(rule.way)].map(str::to_owned);
             let listed = run_iptables(path, &words)?;
-            refused("iptables", &listed)?;
+            refused(iptables_name(rule.network.address), &listed)?;
             Ok(listed.stdout.lines().any(|line| is_listed_as(rule, line)))
         }
-        _ => refused("iptables", &finished).map(|()| false),
+        _ => refused(iptables_name(rule.network.address), &finished).map(|()| false),
     }
 }
 
@@ -287,15 +318,19 @@ fn refused(program: &'static str, finished: &command::Finished) -> Result<(), Fi
     Err(FilterError::Refused { program, code: finished.code, text })
 }
 
-/// Whether a line of `iptables -n -L` shows the rule. Newer versions show the protocol's number.
+/// Whether a line of `iptables -n -L` shows the rule. Newer versions show the protocol's number;
+/// ip6tables leaves the options' column empty.
 fn is_listed_as(rule: &Rule, line: &str) -> bool {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
+    if rule.network.address.is_ipv6() && words.get(2).is_some_and(|word| *word != "--") {
+        words.insert(2, "--");
+    }
     let [target, protocol, "--", source, destination, "multiport", kind, ports, rest @ ..] = words.as_slice()
     else {
         return false;
     };
     let number = if rule.protocol == "tcp" { "6" } else { "17" };
-    let any = Network { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
+    let any = Network::all_like(rule.network.address);
     let (from, to, ports_word) = match rule.way {
         Way::In => (any, rule.network, "dports"),
         Way::Out => (rule.network, any, "sports"),
@@ -315,6 +350,14 @@ fn is_listed_as(rule: &Rule, line: &str) -> bool {
 
 fn nft(path: &Path) -> Program {
     program(path)
+}
+
+/// Of its tables and of its words for addresses.
+fn nft_family(rule: &Rule) -> &'static str {
+    match rule.network.address {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
 }
 
 fn nft_input(path: &Path, script: &str) -> Result<(), FilterError> {
@@ -340,29 +383,29 @@ fn chain_name(rule: &Rule) -> String {
 }
 
 fn nft_setting(rule: &Rule) -> String {
-    let name = chain_name(rule);
+    let (name, family) = (chain_name(rule), nft_family(rule));
     let (hook, end, port) = match rule.way {
         Way::In => ("input", "daddr", "dport"),
         Way::Out => ("output", "saddr", "sport"),
     };
     let address =
-        if rule.network.prefix == 0 { String::new() } else { format!("ip {end} {} ", rule.network) };
+        if rule.network.prefix == 0 { String::new() } else { format!("{family} {end} {} ", rule.network) };
     let verdict = match rule.verdict {
         Verdict::Drop => "drop",
         Verdict::Reset => "reject with tcp reset",
     };
     let (protocol, ports) = (rule.protocol, rule.ports.as_set());
     format!(
-        "add table ip portblock\n\
-         add chain ip portblock {name} {{ type filter hook {hook} priority -1; policy accept; }}\n\
-         flush chain ip portblock {name}\n\
-         add rule ip portblock {name} {address}{protocol} {port} {{ {ports} }} {verdict}\n"
+        "add table {family} portblock\n\
+         add chain {family} portblock {name} {{ type filter hook {hook} priority -1; policy accept; }}\n\
+         flush chain {family} portblock {name}\n\
+         add rule {family} portblock {name} {address}{protocol} {port} {{ {ports} }} {verdict}\n"
     )
 }
 
 fn nft_removal(rule: &Rule) -> String {
-    let name = chain_name(rule);
-    format!("flush chain ip portblock {name}\ndelete chain ip portblock {name}\n")
+    let (name, family) = (chain_name(rule), nft_family(rule));
+    format!("flush chain {family} portblock {name}\ndelete chain {family} portblock {name}\n")
 }
 
 #[cfg(test)]
@@ -401,7 +444,11 @@ mod tests {
         let network = |text: &str| Network::parse(text).map(|network| network.to_string());
         assert_eq!(network("0.0.0.0/0").as_deref(), Some("0.0.0.0/0"));
         assert_eq!(network("10.0.0.1").as_deref(), Some("10.0.0.1/32"));
-        for text in ["", "x", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/+1", "::1", "10.0.0.1/24/x", "-j"] {
+        assert_eq!(network("2001:DB8:0::1").as_deref(), Some("2001:db8::1/128"));
+        assert_eq!(network("::/0").as_deref(), Some("::/0"));
+        for text in
+            ["", "x", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/+1", "::1/129", "::1%eth0", "10.0.0.1/24/x", "-j"]
+        {
             assert_eq!(network(text), None, "{text}");
         }
     }
@@ -415,6 +462,11 @@ mod tests {
         assert_eq!(
             iptables_words(&rule(Way::Out, Verdict::Reset)).join(" "),
             "-p tcp -s 10.9.0.0/24 -m multiport --sports 443,80,1000:1010 -j REJECT --reject-with tcp-reset"
+        );
+        let network = Network::parse("2001:db8::1").unwrap();
+        assert_eq!(
+            iptables_words(&Rule { network, ..rule(Way::In, Verdict::Drop) }).join(" "),
+            "-p tcp -d 2001:db8::1/128 -m multiport --dports 443,80,1000:1010 -j DROP"
         );
     }
 
@@ -436,6 +488,11 @@ mod tests {
         ] {
             assert!(!is_in(&other), "{other}");
         }
+        let v6 = Rule { network: Network::parse("2001:db8::1").unwrap(), ..rule(Way::In, Verdict::Drop) };
+        for options in ["", "--"] {
+            let line = format!("DROP  6  {options}  ::/0   2001:db8::1    {ports}");
+            assert!(is_listed_as(&v6, &line) && !is_in(&line), "{line}");
+        }
         let reset = "REJECT  tcp  --  10.9.0.0/24  0.0.0.0/0  multiport sports 443,80,1000:1010 reject-with tcp-reset";
         assert!(is_listed_as(&rule(Way::Out, Verdict::Reset), reset));
     }
@@ -453,6 +510,11 @@ mod tests {
         assert!(names.iter().all(|name| name.len() <= 31), "{names:?}");
         assert!(
             nft_setting(&rules[0]).ends_with("ip daddr 10.9.0.0/24 tcp dport { 80, 443, 1000-1010 } drop\n")
+        );
+        let v6 = Rule { network: Network::parse("2001:db8::/64").unwrap(), ..rules[0].clone() };
+        let text = nft_setting(&v6);
+        assert!(
+            text.starts_with("add table ip6 portblock\n") && text.contains(" ip6 daddr 2001:db8::/64 tcp ")
         );
     }
 }

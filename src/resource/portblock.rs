@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,7 +51,9 @@ const PARAMETERS: &[Parameter] = &[
         "Port numbers and ranges (1000:1010), separated by commas, 15 at most; a range counts twice.").required(),
     Parameter::string("action", "block or unblock",
         "block drops packets when it starts and lets them through when it stops; unblock the other way round.").required(),
-    Parameter::string("ip", "Address", "Local IPv4 address or network whose ports are meant.").or("0.0.0.0/0"),
+    Parameter::string("ip", "Address",
+        "Local address or network whose ports are meant: the default is every IPv4 address, ::/0 every IPv6 \
+address.").or("0.0.0.0/0"),
     Parameter::string("direction", "in, out or both",
         "Drop packets that come in to the ports, that go out from them, or both.").or("in"),
     Parameter::boolean("reset_local_on_unblock_stop", "Reset our ends when unblock stops",
@@ -91,7 +93,7 @@ fn run(context: &Context, action: Action) -> ExitCode {
             return ExitCode::NotRunning;
         }
     };
-    let filter = match Filter::find() {
+    let filter = match Filter::find(block.network.address) {
         Ok(filter) => filter,
         Err(error) => {
             context.exit_reason(&error.to_string());
@@ -123,12 +125,14 @@ struct PortBlock<'a> {
     context: &'a Context,
     /// block, not unblock.
     blocks: bool,
+    /// Whose ports.
+    network: Network,
     /// To drop: one rule, or one for each way.
     rules: Vec<Rule>,
     /// Resets our own ends.
     reset: Option<Rule>,
     /// Where connections are noted, and whose.
-    note: Option<(PathBuf, Ipv4Addr)>,
+    note: Option<(PathBuf, IpAddr)>,
 }
 
 impl<'a> PortBlock<'a> {
@@ -153,7 +157,7 @@ impl<'a> PortBlock<'a> {
             other => return wrong(format!("Invalid action {other}!")),
         };
         let Some(network) = Network::parse(context.value("ip")) else {
-            return wrong(format!("Invalid ip {}: an IPv4 address or network", context.value("ip")));
+            return wrong(format!("Invalid ip {}: an address or network", context.value("ip")));
         };
         let ways: &[Way] = match context.value("direction") {
             "in" => &[Way::In],
@@ -170,7 +174,7 @@ impl<'a> PortBlock<'a> {
         let reset =
             (resets && protocol == "tcp" && ways.contains(&Way::In)).then(|| rule(Way::Out, Verdict::Reset));
         let note = note_file(context, blocks, network)?;
-        Ok(Self { context, blocks, rules, reset, note })
+        Ok(Self { context, blocks, network, rules, reset, note })
     }
 
     fn start(&self, filter: &Filter) -> Result<ExitCode, FilterError> {
@@ -248,11 +252,7 @@ impl<'a> PortBlock<'a> {
     /// Makes this host's ends of the connections go: our own packets are answered with a reset, and
     /// each end is made to send one.
     fn reset_own_ends(&self, filter: &Filter) -> Result<(), FilterError> {
-        let (Some(reset), Some(address)) =
-            (&self.reset, self.rules.first().and_then(|it| it.network.single()))
-        else {
-            return Ok(());
-        };
+        let (Some(reset), Some(address)) = (&self.reset, self.network.single()) else { return Ok(()) };
         filter.set(reset)?;
         for pause_ms in std::iter::once(0).chain(RESET_PAUSES_MS) {
             std::thread::sleep(Duration::from_millis(pause_ms));
@@ -266,7 +266,7 @@ impl<'a> PortBlock<'a> {
         Ok(())
     }
 
-    fn connections(&self, address: Ipv4Addr) -> Vec<Connection> {
+    fn connections(&self, address: IpAddr) -> Vec<Connection> {
         tcp_table::established(address).unwrap_or_else(|error| {
             self.context.log.warn(&format!("Cannot read the TCP connections: {error}"));
             Vec::new()
@@ -304,7 +304,7 @@ impl<'a> PortBlock<'a> {
             Ok(text) => {
                 let mut connections = tickle::connections_in(&text);
                 // Others' addresses in a note are none of our business.
-                connections.retain(|connection| connection.local.ip() == address);
+                connections.retain(|connection| connection.local.ip() == *address);
                 self.send(&connections, TICKLE_ROUNDS);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
@@ -320,7 +320,7 @@ fn note_file(
     context: &Context,
     blocks: bool,
     network: Network,
-) -> Result<Option<(PathBuf, Ipv4Addr)>, Refusal> {
+) -> Result<Option<(PathBuf, IpAddr)>, Refusal> {
     let directory = Path::new(context.value("tickle_dir"));
     if directory.as_os_str().is_empty() {
         return Ok(None);

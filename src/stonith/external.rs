@@ -24,6 +24,11 @@ impl External {
         Self { name: name.to_owned(), program: Program::find("external", &folders("external"), name) }
     }
 
+    /// Its file is there.
+    pub fn exists(&self) -> bool {
+        self.program.path.is_file()
+    }
+
     /// What `-n` lists; empty when the plugin cannot say.
     pub fn parameters(&self) -> Vec<String> {
         let output = self.call(&["getconfignames"], &[], false);

@@ -34,6 +34,10 @@ pub mod messages;
 pub mod parameters;
 pub mod program;
 
+use std::path::Path;
+
+use crate::types::{DeviceFault, DeviceValues};
+
 use device::{Device, DeviceType, Failure, Values};
 
 /// THE TABLE of devices that are built in, sorted by name.
@@ -92,6 +96,29 @@ impl Kind {
         }
     }
 
+    /// Whether there is such a device at all: a plugin may be missing.
+    fn exists(&self) -> bool {
+        match self {
+            Self::BuiltIn(_) => true,
+            Self::External(plugin) => plugin.exists(),
+            Self::Rhcs(program) => program.exists(),
+            Self::Folder(_) => false,
+        }
+    }
+
+    /// What it calls itself, for log lines.
+    fn id(&self, name: &str) -> String {
+        let id = match self {
+            Self::BuiltIn(device) => Some(device.id.to_owned()),
+            Self::External(plugin) => plugin.information("getinfo-devid"),
+            Self::Rhcs(_) | Self::Folder(_) => None,
+        };
+        let clean =
+            |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let id = id.map(clean).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        id.unwrap_or_else(|| name.to_owned())
+    }
+
     /// Names of the parameters that `-n` lists and `-p` takes, in order.
     pub fn parameters(&self) -> Vec<String> {
         match self {
@@ -121,6 +148,27 @@ impl Kind {
             }
         }
     }
+}
+
+/// What a device of this type with these values calls itself, and its values in one line. Runs an
+/// external plugin to ask for its names; reaches out to no device.
+///
+/// # Errors
+/// There is no such type, or these are not its values.
+pub fn probe(name: &str, values: DeviceValues<'_>) -> Result<(String, String), DeviceFault> {
+    let kind = Kind::find(name).ok_or(DeviceFault::Type)?;
+    if !kind.exists() {
+        return Err(DeviceFault::Values);
+    }
+    let line = match values {
+        DeviceValues::Text(text) => text.to_owned(),
+        DeviceValues::File(path) => {
+            parameters::first_line(Path::new(path)).ok().flatten().ok_or(DeviceFault::Values)?
+        }
+    };
+    let values = parameters::positional(&kind.parameters(), &line).ok_or(DeviceFault::Values)?;
+    kind.configure(&values).map_err(|_| DeviceFault::Values)?;
+    Ok((kind.id(name), line))
 }
 
 /// Every type that can be named, in the order of `-L`.

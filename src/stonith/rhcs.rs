@@ -40,6 +40,11 @@ impl Rhcs {
         Self { name: name.to_owned(), program }
     }
 
+    /// Its file is there.
+    pub fn exists(&self) -> bool {
+        self.program.path.is_file()
+    }
+
     /// The program's own meta-data; `None` when it has none.
     pub fn meta_data(&self) -> Option<String> {
         let output = self.program.run(&["-o", "metadata"], &[], "", false);

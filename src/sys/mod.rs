@@ -5,6 +5,7 @@
 pub mod block;
 pub mod bounded;
 pub mod fifo;
+pub mod filter;
 pub mod fork;
 pub mod getopt;
 pub mod interface;

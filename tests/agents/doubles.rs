@@ -197,7 +197,7 @@ case "$*" in
 *--register-ignore*) known $sark || echo $sark >>$D/keys ;;
 *--register*) known $rk || exit 24; grep -vx $rk $D/keys >$D/k; mv $D/k $D/keys ;;
 *--reserve*) known $rk || exit 24; [ -z "$holder" ] || exit 24; echo $rk >$D/holder ;;
-*--preempt-abort*) known $rk || exit 24; grep -vx $sark $D/keys >$D/k; mv $D/k $D/keys; echo $rk >$D/holder ;;
+*--preempt*) known $rk || exit 24; grep -vx $sark $D/keys >$D/k; mv $D/k $D/keys; echo $rk >$D/holder ;;
 *--release*) [ "$holder" = $rk ] || exit 24; : >$D/holder ;;
 *) exit 1 ;;
 esac"#;
@@ -238,10 +238,20 @@ fn linux_scsi_reserves_takes_over_and_lets_go() {
         let parameters = [("scsi", "2:0:1"), ("reserve", "yes"), ("key", "abc1")];
         // The other node holds it: not ours, and taken away with its key.
         assert_eq!(place.ocf("monitor", &parameters), 7);
-        for _ in 0..2 {
+        let calls = |part: &str| place.calls().iter().filter(|call| call.contains(part)).count();
+        for first in [1, 0] {
             assert_eq!(place.ocf("start", &parameters), 0);
             assert_eq!((disk("keys").as_str(), disk("holder").as_str()), ("0xabc1\n", "0xabc1\n"));
+            assert_eq!(calls(" --preempt-abort "), first);
         }
+        // Without ending what the other node has sent.
+        for (name, text) in [("keys", "0xbad\n"), ("holder", "0xbad\n")] {
+            fs::write(place.path(name), text).unwrap();
+        }
+        let gentle = [parameters[0], parameters[1], parameters[2], ("abort", "no")];
+        assert_eq!(place.ocf("start", &gentle), 0);
+        assert_eq!((disk("keys").as_str(), disk("holder").as_str()), ("0xabc1\n", "0xabc1\n"));
+        assert_eq!(calls(" --preempt "), 1);
         assert_eq!(place.ocf("monitor", &parameters), 0);
         // The device stays in the table: that stop says so, but the disk is free for the other node.
         assert_eq!(place.ocf("stop", &parameters), 1);

@@ -9,10 +9,13 @@ mod classes;
 mod doubles;
 mod filesystem;
 mod inside;
+mod killed;
 mod many_addresses;
+mod ocf_tester;
 mod portblock;
 mod simple;
 #[path = "../support/skip.rs"]
 mod skip;
+mod verbs;
 mod volumes;
 mod xinetd;

@@ -119,16 +119,19 @@ fn bridge() {
     ip(&["link", "set", "v0", "up"]);
 }
 
-/// Makes iptables absent, in this mount namespace: it is then no program.
+/// Makes iptables and ip6tables absent, in this mount namespace: they are then no programs.
 fn hide_iptables(directory: &Path) {
     let nothing = directory.join("nothing");
     fs::write(&nothing, "").unwrap();
     fs::set_permissions(&nothing, fs::Permissions::from_mode(0o644)).unwrap();
-    let found = ha_core::resource::command::find("iptables").unwrap();
-    let file = fs::canonicalize(found).unwrap();
-    let output = Command::new("mount").arg("--bind").args([&nothing, &file]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(ha_core::resource::command::find("iptables").is_none());
+    for name in ["iptables", "ip6tables"] {
+        // Both may be one file.
+        let Some(found) = ha_core::resource::command::find(name) else { continue };
+        let file = fs::canonicalize(found).unwrap();
+        let output = Command::new("mount").arg("--bind").args([&nothing, &file]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(ha_core::resource::command::find(name).is_none());
+    }
 }
 
 #[test]
@@ -194,6 +197,98 @@ fn blocked_and_unblocked(without_iptables: bool) {
     one_address_both_ways(&node, &client, state);
     killed_anywhere(&node, state, &block);
     assert_eq!(answers("10.9.0.1:8080"), "accepted");
+}
+
+#[test]
+fn ports_of_an_ipv6_address() {
+    in_namespaces("portblock::ports_of_an_ipv6_address", &["--net", "--mount"], PROBE, || {
+        let directory = tempfile::tempdir().unwrap();
+        bridge();
+        let (node, client) = (Host::new("h1", "10.9.0.1/24"), Host::new("h2", "10.9.0.2/24"));
+        for (host, address) in [(&node, "fd09::1/64"), (&node, "fd09::3/64"), (&client, "fd09::2/64")] {
+            host.run("ip", &["-6", "addr", "add", address, "dev", "eth0", "nodad"]);
+        }
+        let _servers = ["[fd09::1]:8080", "[fd09::3]:8080", "10.9.0.1:8080"].map(|it| node.listen(it));
+        for filter in ["ip6tables", "nft"] {
+            let state = directory.path().join(filter);
+            fs::create_dir(&state).unwrap();
+            if filter == "nft" {
+                hide_iptables(directory.path());
+            }
+            dropped_and_passed(&node, &client, &state);
+            reset_and_tickled(&node, &client, &state);
+        }
+    });
+}
+
+fn dropped_and_passed(node: &Host, client: &Host, state: &Path) {
+    let answers = |address: &str| match client.connect(address) {
+        Ok(_) => "accepted",
+        Err(error) if error.kind() == ErrorKind::TimedOut => "silent",
+        Err(error) => panic!("{error}"),
+    };
+    for direction in ["in", "out", "both"] {
+        let block = [
+            ("protocol", "tcp"),
+            ("portno", "8080,8090:8099"),
+            ("action", "block"),
+            ("ip", "fd09::1"),
+            ("direction", direction),
+        ];
+        for _ in 0..2 {
+            node.expect(state, "start", &block, 0);
+            node.expect(state, "monitor", &block, 0);
+        }
+        for (address, answer) in
+            [("[fd09::1]:8080", "silent"), ("[fd09::3]:8080", "accepted"), ("10.9.0.1:8080", "accepted")]
+        {
+            assert_eq!(answers(address), answer, "{address} {direction}");
+        }
+        node.expect(state, "stop", &block, 0);
+        node.expect(state, "monitor", &block, 7);
+        assert_eq!(answers("[fd09::1]:8080"), "accepted", "{direction}");
+    }
+    let all = [("protocol", "tcp"), ("portno", "8080"), ("action", "block"), ("ip", "::/0")];
+    node.expect(state, "start", &all, 0);
+    assert_eq!((answers("[fd09::3]:8080"), answers("10.9.0.1:8080")), ("silent", "accepted"));
+    node.expect(state, "stop", &all, 0);
+    for wrong in ["fd09::1/129", "fd09::1/x", "fd09::g"] {
+        let wrong = [("protocol", "tcp"), ("portno", "8080"), ("action", "block"), ("ip", wrong)];
+        node.expect(state, "start", &wrong, 6);
+    }
+}
+
+/// A client of the address hears at the next start that its connection is gone, and nothing of it is left
+/// here after a stop.
+fn reset_and_tickled(node: &Host, client: &Host, state: &Path) {
+    let notes = state.join("notes");
+    fs::create_dir(&notes).unwrap();
+    let unblock = [
+        ("protocol", "tcp"),
+        ("portno", "8090"),
+        ("action", "unblock"),
+        ("ip", "fd09::1"),
+        ("tickle_dir", notes.to_str().unwrap()),
+        ("reset_local_on_unblock_stop", "yes"),
+    ];
+    let server = node.listen("[fd09::1]:8090");
+    node.expect(state, "start", &unblock, 0);
+    let connection = client.connect("[fd09::1]:8090").unwrap();
+    let mut served = server.accept().unwrap().0;
+    node.expect(state, "monitor", &unblock, 0);
+    let peer = connection.local_addr().unwrap();
+    let noted = fs::read_to_string(notes.join("fd09::1")).unwrap();
+    assert!(noted.contains(&format!("fd09::1:8090\t{}:{}\n", peer.ip(), peer.port())), "{noted}");
+    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    node.expect(state, "stop", &unblock, 0);
+    assert_eq!(served.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The server knows nothing of it any more: the client does after the next start.
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    node.expect(state, "start", &unblock, 0);
+    assert_eq!((&connection).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    node.expect(state, "stop", &unblock, 0);
+    let block = [("protocol", "tcp"), ("portno", "8090"), ("action", "block"), ("ip", "fd09::1")];
+    node.expect(state, "stop", &block, 0);
 }
 
 /// Only packets of the address are dropped, and with `out` those that leave the port.

@@ -47,6 +47,8 @@ pub struct Host {
     pub log: Vec<String>,
     pub(crate) generation: u64,
     pub(crate) life: u64,
+    /// How often a power switch reset it.
+    pub resets: u32,
     /// Questions of its daemon that are wanted.
     pub(crate) asked: BTreeSet<QuestionId>,
     pub(crate) inbox: VecDeque<Delivery>,
@@ -94,6 +96,7 @@ impl Host {
             log: Vec::new(),
             generation: random.between(1, 1_000),
             life: 0,
+            resets: 0,
             asked: BTreeSet::new(),
             inbox: VecDeque::new(),
             clock_offset_ms: random.between(10_000, 10_000_000),

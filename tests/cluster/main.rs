@@ -24,6 +24,7 @@ mod alarms;
 mod cold_start;
 mod crash;
 mod failing_agents;
+mod fencing;
 mod former_life;
 mod handover;
 mod maintenance;

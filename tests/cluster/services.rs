@@ -101,7 +101,7 @@ fn a_lost_address_is_put_back_at_once_and_then_slower() {
         }
     });
     pair.owners(B, B).never_two();
-    assert_eq!((restored(&pair), moves), (5, 1), "it does not help: the other node has it");
+    assert_eq!((restored(&pair), moves), (4, 1), "it does not help: the other node has it");
 }
 
 #[test]

@@ -27,8 +27,19 @@ pub struct Failure {
 
 /// Runs one seed to the end.
 pub fn run(seed: u64, faults: Faults, record: bool) -> Result<World, Box<Failure>> {
+    run_with(seed, faults, record, |_, _| {})
+}
+
+/// The same with a configuration to which more was drawn.
+pub fn run_with(
+    seed: u64,
+    faults: Faults,
+    record: bool,
+    change: impl FnOnce(&mut Random, &mut Config),
+) -> Result<World, Box<Failure>> {
     let mut random = Random::new(seed);
-    let config = draw_config(&mut random, seed, faults, record);
+    let mut config = draw_config(&mut random, seed, faults, record);
+    change(&mut random, &mut config);
     let mut world = World::new(config);
     let end_ms = plan(&mut world, &mut random);
     let repair_starts = random.chance(500);

@@ -322,6 +322,7 @@ impl World {
         self.table.row(self.now_ms, &self.hosts, || "** heal".to_owned());
         self.queue.retain(|Reverse(scheduled)| !matches!(scheduled.event, Event::Act(_)));
         self.network.heal();
+        self.config.outside.heal();
         for host in 0..self.hosts.len() {
             let faults = &mut self.hosts[host].kernel.faults;
             faults.hangs = 0;
@@ -382,9 +383,9 @@ impl World {
             Output::Send { message, key_index } => self.send(host, message, key_index.unwrap_or(1)),
             Output::RunJob { job, work, .. } => self.start_job(host, job, work),
             Output::Exit(reason) => self.exit(host, reason),
-            Output::Alarm(alarm) => self.hosts[host].alarms.push(alarm),
             Output::Ask { question, what } => self.ask_outside(host, question, &what),
             Output::Withdraw(question) => self.hosts[host].withdraw(question),
+            Output::Alarm(alarm) => self.hosts[host].alarms.push(alarm),
             Output::Reply { request, answer } => self.hosts[host].replies.push((request, answer)),
             Output::Log { level, text } => {
                 if level <= LogLevel::Info {

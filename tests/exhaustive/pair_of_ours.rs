@@ -94,6 +94,7 @@ pub fn described(words: &str) -> World {
         ignore_one_way: has("oneway"),
         keep_both_after_partition: has("keep"),
         accept_old_sequence: has("old"),
+        take_unfenced: false,
     };
     config.delay_max_ms = number("delay");
     if number("job") > 0 {

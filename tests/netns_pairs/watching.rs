@@ -19,8 +19,15 @@ fn pair(more: &[&str]) -> Option<Pair> {
     for host in pair.world.hosts() {
         host.write_file_with_mode("/etc/ha.d/resource.d/service", SERVICE, 0o755).expect("write");
     }
-    pair.allow(&["does not work", "put back", "giving up", "giving them to the other node", "MAINTENANCE"]);
-    pair.allow(&["maintenance", "died (signal 9)", "taken away", "Return code", "Network is down"]);
+    pair.allow(&["does not work", "put back", "giving up", "giving them to the other node", "giving up"]);
+    pair.allow(&[
+        "maintenance",
+        "died (signal 9)",
+        "taken away",
+        "Return code",
+        "Network is down",
+        "cannot send packet",
+    ]);
     pair.start_both();
     pair.settled("local", "local");
     Some(pair)

@@ -101,6 +101,23 @@ fn volumes_are_outdated_in_a_pair_of_ours() {
     answers([HostKind::Ours; 2]);
 }
 
+/// DRBD of the node that is asked has not noticed yet that its link is gone: `drbdadm outdate` ends well
+/// and does nothing, as it was seen with DRBD 8.4. "Outdated" is answered when it is so.
+#[test]
+fn a_link_that_is_lost_later_on_the_other_node_is_waited_for() {
+    let Some(pair) = started([HostKind::Ours; 2]) else { return };
+    let double = format!(
+        "#!/bin/sh\ncd {FOLDER} && echo \"$*\" >>calls\n[ $1 = dstate ] || exit 0\n\
+         [ $(grep -c outdate calls) -lt 4 ] && echo UpToDate/UpToDate || echo Outdated/DUnknown\n"
+    );
+    let host = pair.host(1);
+    host.write_file_with_mode(&format!("{FOLDER}/drbdadm"), &double, 0o755).expect("drbdadm");
+    assert_eq!(ask(&pair, HostKind::Ours, 0, NODES[1]), 4);
+    let calls = host.run(&["cat", &format!("{FOLDER}/calls")]).expect("calls").stdout;
+    assert_eq!(calls.matches("outdate r0\ndstate r0\n").count(), 4, "{calls}");
+    assert_eq!(calls.lines().count(), 8, "{calls}");
+}
+
 /// A peer that is gone is not waited for.
 #[test]
 fn a_dead_peer_is_told_at_once() {

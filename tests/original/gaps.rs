@@ -10,7 +10,7 @@ use ha_core::config::directive::{Support, DIRECTIVES};
 use crate::common::{binary, skip};
 
 /// Directives of ha.cf whose effect does not exist yet: the start is refused.
-const DIRECTIVES_MISSING: &[&str] = &["stonith", "stonith_host"];
+const DIRECTIVES_MISSING: &[&str] = &[];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[];

@@ -37,6 +37,9 @@ fn run(host: &Host, words: &[&str], code: i32) -> String {
     output.stdout + &output.stderr
 }
 
+/// Takes every line, at any level.
+const DEBUG_FILE: &str = "/var/log/D";
+
 /// Starts a logging daemon and waits until it listens.
 fn start(world: &World, host: &Host, daemon: &str) {
     run(host, &[daemon, "-d", "-c", "/tmp/logd.cf"], 0);
@@ -79,7 +82,7 @@ fn clients_and_daemons_of_either_kind() {
         let again = run(host, &[daemon], 0);
         assert!(again.starts_with(&format!("{daemon}: already running [pid ")), "{again}");
         for client in CLIENTS {
-            use_client(host, client);
+            use_client(&world, host, client);
         }
         rotate(&world, host);
         let said = run(host, &[daemon, "-k"], 0);
@@ -103,13 +106,25 @@ fn clients_and_daemons_of_either_kind() {
     assert!(debug.contains(&"cluster: [N]: fine print".to_owned()) && debug.len() > log.len());
 }
 
-fn use_client(host: &Host, client: &str) {
+/// Each use waits until its lines are written: a daemon that reads two clients at once, on a busy
+/// machine, may write a line of the second between two of the first.
+fn use_client(world: &World, host: &Host, client: &str) {
+    let mut expected = lines(host, DEBUG_FILE).len();
+    let mut written = |count: usize| {
+        expected += count;
+        wait_for(world, "its lines", PATIENCE, || lines(host, DEBUG_FILE).len() >= expected);
+    };
     run(host, &[client, "-t", "x", "a", "b"], 0);
+    written(2);
     let input = host.run_with_input(&[client], "one\n\nthree\u{e9}\nno end", PATIENCE).expect("it runs");
     assert_eq!(input.code, Some(0), "{input:?}");
+    written(4);
     run(host, &[client, "-D", "ha-debug", "fine print"], 0);
+    written(1);
     run(host, &[client, "-t", &"t".repeat(100), &"long".repeat(600)], 0);
+    written(3);
     run(host, &[client, ""], 0);
+    written(1);
     let usage = "usage: ha_logger [-t tag] [-D <ha-log/ha-debug>] [message]\n";
     assert_eq!(run(host, &[client, "-h"], 1), usage);
     assert_eq!(run(host, &[client, "-D", "nowhere", "x"], 1), usage);

@@ -1,8 +1,15 @@
-//! Gate: the peer is reset before anything of it is taken (resources spec 3).
+//! Gate: the peer is reset before anything of it is taken (resources spec 3); and the hourly question
+//! whether the devices could be used.
+//!
+//! Devices are tried in order, one after another, and after the last failure again from the first, for
+//! ever: no failure leads to a takeover without a person's word. A node that is not known to have let go
+//! by its own goodbye is reset also when it claimed nothing: what it said may be overtaken, and it may
+//! have died while it released (the original resets neither).
 
 use crate::types::{LogLevel, NodeName};
 
-use super::super::event::{Finding, Question};
+use super::super::alarm::AlarmKind;
+use super::super::event::{Finding, Question, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
 use super::super::Cluster;
@@ -10,26 +17,61 @@ use super::{Confirm, Pending, Verdict};
 
 /// Pause before the devices are tried again, milliseconds (resources spec 3.2).
 const RETRY_MS: u64 = 5_000;
+/// Pause between two checks of the devices, milliseconds (resources spec 3.4).
+const CHECK_MS: u64 = 3_600_000;
+
+/// Steps of the gate: not begun, the delay runs, and from there one for each failed attempt.
+const DELAY: u32 = 1;
+const FIRST_ATTEMPT: u32 = 2;
 
 /// What outlives a pending takeover.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fencing {
-    /// The peer was reset since it was last heard.
+    /// The peer was reset since it was last heard: that is not repeated for this death.
     is_reset: bool,
+    /// The life before this one held foreign sets because the peer was away: what was to be done about
+    /// that is done.
+    was_away: bool,
+    check: Option<Check>,
+    /// Devices that failed the last check, by place.
+    broken: Vec<usize>,
+}
+
+/// A round of questions to the devices, or the pause before it.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    due_ms: u64,
+    device: usize,
+    question: Option<QuestionId>,
 }
 
 impl Fencing {
-    pub fn visit(&mut self, form: &mut Form) {
+    pub fn visit(&mut self, now_ms: u64, form: &mut Form) {
         form.flag("takeover.is_reset", &mut self.is_reset);
+        form.flag("takeover.was_away", &mut self.was_away);
+        let mut checks = self.check.is_some();
+        form.flag("takeover.checks", &mut checks);
+        if checks && self.check.is_none() {
+            self.check = Some(Check { due_ms: now_ms + CHECK_MS, device: 0, question: None });
+        }
     }
 
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { is_reset } = self;
-        into.add(is_reset);
+        let Self { is_reset, was_away, check, broken } = self;
+        into.add((is_reset, was_away, broken, check.map(|check| (check.device, check.question.is_some()))));
+        into.moment_if(check.map(|check| check.due_ms), 0);
     }
 
     pub fn peer_is_back(&mut self) {
-        self.is_reset = false;
+        (self.is_reset, self.was_away) = (false, false);
+    }
+
+    pub fn peer_was_away(&mut self) {
+        self.was_away = true;
+    }
+
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        self.check.filter(|check| check.question.is_none()).map(|check| check.due_ms)
     }
 }
 
@@ -42,33 +84,70 @@ impl Cluster {
             self.fencing_without_device(pending, &name);
             return Verdict::Open;
         }
-        if self.takeover.fencing.is_reset {
+        let spared = self.takeover.fencing.was_away && self.takes_nothing();
+        if self.takeover.fencing.is_reset || spared {
             return Verdict::Open;
+        }
+        if !pending.ever_heard && self.settings.takeover.fencing.waits_for_unheard {
+            let why = format!("node {name} was never heard since this node started, and is not reset then");
+            return Verdict::Wait { why, confirm: Confirm::Opens };
         }
         if let Some(answer) = pending.answer.take() {
             if self.fencing_ended(pending, &name, &answer) {
                 return Verdict::Open;
             }
         }
+        if pending.step < DELAY {
+            pending.step = DELAY;
+            pending.due_ms = Some(self.now.monotonic_ms + self.fencing_delay_ms(&name));
+        }
         let rests = pending.due_ms.is_some_and(|due_ms| self.now.monotonic_ms < due_ms);
         if pending.question.is_none() && !rests {
-            let device = pending.step as usize % self.settings.takeover.fencing.devices.len();
-            let text =
-                format!("Resetting node {name} with [{}]", self.settings.takeover.fencing.devices[device]);
-            self.log(LogLevel::Info, &text);
-            self.ask_outside(pending, Question::Fence { node: name.clone(), device });
+            self.fence(pending, &name);
         }
-        let tried_all = pending.step as usize >= self.settings.takeover.fencing.devices.len();
-        let confirm = match tried_all {
-            true => Confirm::Opens,
-            false => Confirm::Refused("the other node is being reset at this moment: wait for the result"),
-        };
-        Verdict::Wait { why: format!("node {name} is to be reset first"), confirm }
+        let failures = pending.step.saturating_sub(FIRST_ATTEMPT) as usize;
+        match failures >= self.settings.takeover.fencing.devices.len() {
+            false => Verdict::Wait {
+                why: format!("node {name} is being reset"),
+                confirm: Confirm::Refused(
+                    "the other node is being reset at this moment: wait for the result",
+                ),
+            },
+            true => Verdict::Wait {
+                why: format!("node {name} could not be reset, {failures} attempts failed, more follow"),
+                confirm: Confirm::Opens,
+            },
+        }
     }
 
-    /// An attempt ended; whether the node is reset.
+    /// So that two nodes that see each other dead do not reset each other: the one with the later name
+    /// waits a fixed time, both a random one.
+    fn fencing_delay_ms(&mut self, name: &NodeName) -> u64 {
+        let (fixed_ms, random_ms) =
+            (self.settings.takeover.fencing.delay_ms, self.settings.takeover.fencing.delay_random_ms);
+        let fixed_ms = if self.settings.local > *name { fixed_ms } else { 0 };
+        let random_ms = if random_ms > 0 { self.next_random() % (random_ms + 1) } else { 0 };
+        fixed_ms + random_ms
+    }
+
+    fn fence(&mut self, pending: &mut Pending, name: &NodeName) {
+        pending.step = pending.step.max(FIRST_ATTEMPT);
+        pending.due_ms = None;
+        let device = self.device_of(pending);
+        let text = format!("Resetting node {name} with [{}]", self.settings.takeover.fencing.devices[device]);
+        self.log(LogLevel::Info, &text);
+        self.alarm(AlarmKind::Fencing, name.as_str(), &text);
+        self.ask_outside(pending, Question::Fence { node: name.clone(), device });
+    }
+
+    fn device_of(&self, pending: &Pending) -> usize {
+        let devices = self.settings.takeover.fencing.devices.len().max(1);
+        pending.step.saturating_sub(FIRST_ATTEMPT) as usize % devices
+    }
+
+    /// An attempt ended; whether the way is free.
     fn fencing_ended(&mut self, pending: &mut Pending, name: &NodeName, answer: &Finding) -> bool {
-        let device = pending.step as usize % self.settings.takeover.fencing.devices.len();
+        let device = self.device_of(pending);
         let device_name = self.settings.takeover.fencing.devices[device].clone();
         let (result, level, text) = match answer {
             Finding::Yes => ("OK", LogLevel::Info, format!("node {name} now reset.")),
@@ -76,7 +155,7 @@ impl Cluster {
                 ("badhost", LogLevel::Error, format!("Device {device_name} cannot reset host {name}."))
             }
             Finding::Failed(why) => {
-                self.log(LogLevel::Error, &format!("device {device_name}: {why}"));
+                self.log(LogLevel::Error, &format!("{device_name}: {why}"));
                 ("bad", LogLevel::Error, format!("Host {name} not reset!"))
             }
         };
@@ -84,14 +163,24 @@ impl Cluster {
         self.tell_fencing(name, result);
         if *answer == Finding::Yes {
             self.takeover.fencing.is_reset = true;
+            self.peer_is_proven_down();
+            self.alarm_over(AlarmKind::Fencing, name.as_str(), Some(&text));
             return true;
         }
-        pending.step += 1;
-        if pending.step as usize % self.settings.takeover.fencing.devices.len() == 0 {
+        pending.step = pending.step.saturating_add(1);
+        let is_last = self.device_of(pending) == 0;
+        if is_last {
             self.log(LogLevel::Error, &format!("STONITH of {name} failed.  Retrying..."));
             pending.due_ms = Some(self.now.monotonic_ms + RETRY_MS);
+            if pending.step as usize == FIRST_ATTEMPT as usize + self.settings.takeover.fencing.devices.len()
+            {
+                self.alarm_over(AlarmKind::Fencing, name.as_str(), Some("it failed, and is tried again"));
+                let text = format!("no device could reset node {name}: nothing of it is taken over");
+                self.alarm(AlarmKind::FencingFailed, name.as_str(), &text);
+                self.ask_a_person(name, "no device could reset it");
+            }
         }
-        false
+        is_last && self.settings.faults.take_unfenced
     }
 
     /// As the original: said, and taken all the same.
@@ -104,5 +193,80 @@ impl Cluster {
             self.log(LogLevel::Warning, "Shared disks are not protected.");
             self.tell_fencing(name, "n_stnth");
         }
+    }
+
+    // ---- checks --------------------------------------------------------------------------
+
+    /// Communication is up: the first check of the devices is due.
+    pub(in super::super) fn fencing_begins(&mut self) {
+        if !self.settings.takeover.fencing.devices.is_empty() {
+            let due_ms = self.now.monotonic_ms;
+            self.takeover.fencing.check = Some(Check { due_ms, device: 0, question: None });
+            self.check_devices();
+        }
+    }
+
+    /// Asks the next device when it is time.
+    pub(in super::super) fn check_devices(&mut self) {
+        let Some(check) = self.takeover.fencing.check else {
+            return;
+        };
+        let Some(name) = self.settings.takeover.fencing.devices.get(check.device).cloned() else {
+            return;
+        };
+        if check.question.is_some() || self.now.monotonic_ms < check.due_ms {
+            return;
+        }
+        self.log(LogLevel::Info, &format!("Checking status of STONITH device [{name}]"));
+        let question = Some(self.ask_question(Question::FenceDevice { device: check.device }));
+        self.takeover.fencing.check = Some(Check { question, ..check });
+    }
+
+    pub(super) fn device_checked(&mut self, question: QuestionId, answer: &Finding) {
+        let Some(check) = self.takeover.fencing.check.filter(|check| check.question == Some(question)) else {
+            return;
+        };
+        let broken = &mut self.takeover.fencing.broken;
+        broken.retain(|device| *device != check.device);
+        if *answer != Finding::Yes {
+            broken.push(check.device);
+            let name = self.settings.takeover.fencing.devices[check.device].clone();
+            self.log(LogLevel::Error, &format!("STONITH device {name} not operational!"));
+            self.log(LogLevel::Error, "STONITH status operation failed.");
+            self.log(LogLevel::Info, "This may mean that the STONITH device has failed!");
+        }
+        let is_last = check.device + 1 >= self.settings.takeover.fencing.devices.len();
+        let now_ms = self.now.monotonic_ms;
+        let (device, due_ms) = if is_last { (0, now_ms + CHECK_MS) } else { (check.device + 1, now_ms) };
+        self.takeover.fencing.check = Some(Check { due_ms, device, question: None });
+        self.check_devices();
+    }
+
+    // ---- status --------------------------------------------------------------------------
+
+    pub(super) fn describe_fencing(&self) -> Option<String> {
+        let fencing = &self.settings.takeover.fencing;
+        if fencing.devices.is_empty() {
+            return None;
+        }
+        let state = |(place, name): (usize, &String)| match self.takeover.fencing.broken.contains(&place) {
+            true => format!("{name} (NOT OPERATIONAL)"),
+            false => name.clone(),
+        };
+        let devices: Vec<String> = fencing.devices.iter().enumerate().map(state).collect();
+        let unheard = match fencing.waits_for_unheard {
+            true => "; a node never heard is waited for",
+            false => "",
+        };
+        Some(format!(
+            "the other node is reset before it is taken over, by {}{unheard}",
+            devices.join(", then ")
+        ))
+    }
+
+    pub(super) fn fencing_alarms(&self) -> Vec<String> {
+        let name = |device: &usize| self.settings.takeover.fencing.devices.get(*device);
+        let broken = self.takeover.fencing.broken.iter().filter_map(name);
+        broken.map(|name| format!("fencing device {name} is not operational")).collect()
     }
 }

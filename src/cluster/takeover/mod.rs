@@ -15,22 +15,35 @@
 //! settings in [`super::settings::TakeoverSettings`]; for what happens outside a variant of [`Question`]
 //! with its text form, and its child in `daemon/questions`.
 
-use crate::types::{LogLevel, ResourceSet};
+use crate::types::{LogLevel, NodeName, ResourceSet};
 use crate::wire::message::Message;
 
+use super::alarm::AlarmKind;
 use super::claims::Phase;
 use super::event::{Finding, Output, Question, QuestionId};
 use super::fingerprint::Fingerprint;
 use super::handoff::Form;
 use super::Cluster;
 
+mod delay;
 mod fencing;
 mod watchdog;
 
 /// THE TABLE of gates, in the order in which they are passed.
 const GATES: &[Gate] = &[
-    Gate { name: "watchdog", standing: false, look: Cluster::look_at_watchdog },
-    Gate { name: "fencing", standing: false, look: Cluster::look_at_fencing },
+    Gate { name: "delay", standing: false, look: Cluster::look_at_delay, describe: Cluster::describe_delay },
+    Gate {
+        name: "watchdog",
+        standing: false,
+        look: Cluster::look_at_watchdog,
+        describe: Cluster::describe_watchdog,
+    },
+    Gate {
+        name: "fencing",
+        standing: false,
+        look: Cluster::look_at_fencing,
+        describe: Cluster::describe_fencing,
+    },
 ];
 
 /// One gate.
@@ -42,6 +55,8 @@ struct Gate {
     /// Whether it is open. Called when the gate is reached, and after every input while the takeover
     /// waits at it: to be cheap, and to do nothing twice ([`Pending::step`]).
     look: fn(&mut Cluster, &mut Pending) -> Verdict,
+    /// What it guards, in a sentence for `ha status`; `None` when it is not configured.
+    describe: fn(&Cluster) -> Option<String>,
 }
 
 /// What a gate says.
@@ -128,7 +143,7 @@ impl Takeover {
             self.pending = Some(Pending::new(ever_heard, now_ms));
         }
         form.number("takeover.last_question", &mut self.last_question);
-        self.fencing.visit(form);
+        self.fencing.visit(now_ms, form);
     }
 
     /// What decides, for [`Cluster::fingerprint`]; the names of questions do not.
@@ -162,7 +177,8 @@ impl Takeover {
     }
 
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        self.pending.as_ref().and_then(|pending| pending.due_ms).into_iter().min()
+        let due_ms = self.pending.as_ref().and_then(|pending| pending.due_ms);
+        due_ms.into_iter().chain(self.fencing.next_timeout_ms()).min()
     }
 
     /// What is waited for, in words for the status; empty when nothing is.
@@ -264,6 +280,7 @@ impl Cluster {
     }
 
     fn take_what_is_left(&mut self, ever_heard: bool) {
+        self.alarms_over();
         if self.is_legacy() {
             self.legacy_take_all();
         } else if self.peer_gave_up(ever_heard) && self.takes_nothing() {
@@ -293,6 +310,7 @@ impl Cluster {
     fn cancel_takeover(&mut self) {
         if let Some(mut pending) = self.takeover.pending.take() {
             self.withdraw_question(&mut pending);
+            self.alarms_over();
         }
     }
 
@@ -314,6 +332,8 @@ impl Cluster {
             "a person confirmed that node {name} is down: its resources are taken over without waiting for {gate}"
         );
         self.log(LogLevel::Warning, &text);
+        self.peer_is_proven_down();
+        self.alarm_over(AlarmKind::TakeoverWaits, name.as_str(), Some(&text));
         if let Some(mut pending) = self.takeover.pending.take() {
             self.withdraw_question(&mut pending);
             self.takeover.pending = Some(pending);
@@ -352,12 +372,52 @@ impl Cluster {
             if pending.question == Some(question) {
                 pending.question = None;
                 pending.answer = Some(answer);
+                return;
             }
+        }
+        self.device_checked(question, &answer);
+    }
+
+    /// A resumed life: the one before took over already.
+    pub(super) fn takeover_was_before(&mut self) {
+        self.takeover.fencing.peer_was_away();
+    }
+
+    /// Tells who looks after the cluster that the takeover waits, and what to do.
+    fn ask_a_person(&mut self, name: &NodeName, why: &str) {
+        let text = format!(
+            "node {name} is dead: {why}. When you are sure that it is down or serves nothing, take its \
+             resources over with: ha takeover --confirm"
+        );
+        self.log(LogLevel::Critical, &text);
+        self.alarm(AlarmKind::TakeoverWaits, name.as_str(), &text);
+    }
+
+    /// Nothing is waited for any more.
+    fn alarms_over(&mut self) {
+        let Some(name) = self.peer_name() else {
+            return;
+        };
+        for kind in [AlarmKind::TakeoverWaits, AlarmKind::Fencing, AlarmKind::FencingFailed] {
+            self.alarm_over(kind, name.as_str(), None);
         }
     }
 
+    // ---- status --------------------------------------------------------------------------
+
+    /// What stands between this pair and two owners, one sentence for each gate that is configured.
+    pub(super) fn guards(&self) -> Vec<String> {
+        GATES.iter().filter_map(|gate| (gate.describe)(self)).collect()
+    }
+
+    pub(super) fn takeover_alarms(&self) -> Vec<String> {
+        let waits = self.takeover.pending.as_ref().filter(|pending| pending.confirm == Confirm::Opens);
+        let text = |pending: &Pending| format!("{}: ha takeover --confirm", pending.why);
+        waits.map(text).into_iter().chain(self.fencing_alarms()).collect()
+    }
+
     /// `stonith`: what became of fencing a node, for everybody (resources spec 2.2).
-    fn tell_fencing(&mut self, name: &crate::types::NodeName, result: &str) {
+    fn tell_fencing(&mut self, name: &NodeName, result: &str) {
         self.broadcast(Message::new("stonith").with("node", name.as_str()).with("result", result));
     }
 }

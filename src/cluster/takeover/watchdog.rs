@@ -41,4 +41,12 @@ impl Cluster {
         pending.due_ms = Some(due_ms);
         Verdict::Wait { why, confirm: Confirm::Opens }
     }
+
+    pub(super) fn describe_watchdog(&self) -> Option<String> {
+        let time = match self.settings.takeover.watchdog? {
+            WatchdogWait::Announced(_) => "as long as it said".to_owned(),
+            WatchdogWait::Fixed(time_ms) => format!("{time_ms} ms"),
+        };
+        Some(format!("a takeover waits for the other node's watchdog ({time}): it resets a node that hangs"))
+    }
 }

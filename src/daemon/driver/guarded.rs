@@ -14,11 +14,7 @@ impl Driver {
         if let Some(at_ms) = self.post.former_beat_ms() {
             self.feed(Input::FormerBeat(at_ms));
         }
-    }
-
-    /// After [`Input::Start`]: maintenance goes on.
-    pub(super) fn former_maintenance(&mut self) {
-        // One that goes on with a whole state knows it.
+        // One that goes on with a whole state knows of maintenance.
         let former = self.post.former_maintenance().filter(|_| !self.cluster.in_maintenance());
         if let Some((until_ms, version)) = former {
             self.feed(Input::FormerMaintenance { until_ms, version });

@@ -1,6 +1,8 @@
 //! What each part of a run takes from the configuration.
 
-use crate::cluster::settings::{ClusterSettings, Faults, TakeoverSettings, WatchdogWait};
+use std::time::Duration;
+
+use crate::cluster::settings::{ClusterSettings, Faults, FencingSettings, TakeoverSettings, WatchdogWait};
 use crate::config::settings as config;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
@@ -48,26 +50,45 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
-        takeover: TakeoverSettings { watchdog: watchdog_wait(ha_cf), ..TakeoverSettings::default() },
         services: watched(ha_cf, &plan.configuration.resources, &plan.local)
             .into_iter()
             .map(|watched| watched.settings)
             .collect(),
         watchdog_ms: ha_cf.watchdog_ms(),
+        takeover: takeover_settings(ha_cf),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
     }
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(_: &config::HaCf, services: Vec<Watched>) -> Plans {
-    Plans { services, ..Plans::default() }
+pub(super) fn plans(ha_cf: &config::HaCf, services: Vec<Watched>) -> Plans {
+    Plans {
+        devices: ha_cf.fencing.devices.clone(),
+        services,
+        fencing_limit: Duration::from_millis(ha_cf.fencing.limit_ms),
+    }
 }
 
 /// How long a takeover waits for the other node's watchdog.
 fn watchdog_wait(ha_cf: &config::HaCf) -> Option<WatchdogWait> {
     let else_ms = ha_cf.watchdog_ms().unwrap_or(ha_cf.dead_time_ms + 1000);
     ha_cf.watchdog_wait.map(|time| time.map_or(WatchdogWait::Announced(else_ms), WatchdogWait::Fixed))
+}
+
+/// The gates of a takeover.
+fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
+    let fencing = &ha_cf.fencing;
+    TakeoverSettings {
+        mode: ha_cf.takeover,
+        fencing: FencingSettings {
+            devices: fencing.devices.iter().map(|device| device.name.clone()).collect(),
+            delay_ms: fencing.delay_ms,
+            delay_random_ms: fencing.delay_random_ms,
+            waits_for_unheard: fencing.waits_for_unheard,
+        },
+        watchdog: watchdog_wait(ha_cf),
+    }
 }
 
 /// What clients may ask, and what they are told of the configuration.

@@ -1,42 +1,37 @@
 //! Resetting a node: `stonith` of this program with a device's parameters on its standard input, so that
 //! no process list shows them.
 
-use std::fmt;
-
 use crate::cluster::event::Finding;
+use crate::config::settings::FencingDevice;
 use crate::stonith::device::Code;
 use crate::types::NodeName;
 
 use super::{Inquiry, Plans, Program};
 
-/// A device as `stonith` takes it.
-#[derive(Clone)]
-pub struct Device {
-    /// Its type, behind `-t`.
-    pub kind: String,
-    /// The values of its parameters in one line.
-    pub values: String,
-}
-
-impl fmt::Debug for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
-
 /// The child that resets a node.
-pub(super) fn inquiry(plans: &Plans, node: &NodeName, device: usize) -> Result<Inquiry, String> {
-    let Some(Device { kind, values }) = plans.devices.get(device) else {
+pub(super) fn reset(plans: &Plans, node: &NodeName, device: usize) -> Result<Inquiry, String> {
+    let words = ["-T", "reset", node.as_str()];
+    Ok(Inquiry { said_as: Some((format!("STONITH {node}"), exit_code)), ..child(plans, device, &words)? })
+}
+
+/// The child that asks a device whether it can be reached.
+pub(super) fn check(plans: &Plans, device: usize) -> Result<Inquiry, String> {
+    Ok(Inquiry { said_as: Some(("STONITH-stat".to_owned(), exit_code)), ..child(plans, device, &["-S"])? })
+}
+
+fn child(plans: &Plans, device: usize, words: &[&str]) -> Result<Inquiry, String> {
+    let Some(FencingDevice { kind, values, .. }) = plans.devices.get(device) else {
         return Err(format!("there is no device number {}", device + 1));
     };
-    let arguments = ["-t", kind, "-F", "/dev/stdin", "-T", "reset", node.as_str()];
+    let arguments = ["-t", kind, "-F", "/dev/stdin"].into_iter().chain(words.iter().copied());
     Ok(Inquiry {
         program: Program::Applet("stonith"),
-        arguments: arguments.map(str::to_owned).to_vec(),
+        arguments: arguments.map(str::to_owned).collect(),
         variables: Vec::new(),
         input: format!("{values}\n").into_bytes(),
         limit: plans.fencing_limit,
         title: format!("stonith {kind}"),
+        said_as: None,
         judge,
     })
 }
@@ -49,5 +44,14 @@ fn judge(code: i32) -> Finding {
             Finding::No("it does not control that host".to_owned())
         }
         code => Finding::Failed(format!("stonith ended with code {code}")),
+    }
+}
+
+/// What the original's child ends with (resources spec 3.2).
+fn exit_code(code: i32) -> i32 {
+    match judge(code) {
+        Finding::Yes => 0,
+        Finding::No(_) => 100,
+        Finding::Failed(_) => 1,
     }
 }

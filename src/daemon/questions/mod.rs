@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::event::{Finding, Question, QuestionId};
+use crate::config::settings::FencingDevice;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
@@ -26,8 +27,6 @@ use super::services::Watched;
 
 mod fence;
 mod monitor;
-
-pub use fence::Device;
 
 /// Bytes of a child's output that are kept; the rest is read and dropped.
 const OUTPUT_MAX_BYTES: usize = 16 * 1024;
@@ -42,7 +41,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Plans {
     /// The devices in the order of `FencingSettings::devices`.
-    pub devices: Vec<Device>,
+    pub devices: Vec<FencingDevice>,
     /// The resources in the order of `ClusterSettings::services`.
     pub services: Vec<Watched>,
     /// How long a device may take for one reset.
@@ -63,6 +62,8 @@ pub struct Inquiry {
     pub limit: Duration,
     /// What its lines in the log begin with.
     pub title: String,
+    /// Its end is logged as that of a child of the original: under this name, with this exit code.
+    pub said_as: Option<(String, fn(i32) -> i32)>,
     /// What an exit code means.
     pub judge: fn(i32) -> Finding,
 }
@@ -113,7 +114,8 @@ impl Questions {
     pub fn ask(&mut self, question: QuestionId, what: &Question) {
         let inquiry = match what {
             Question::Monitor { resource } => monitor::inquiry(&self.plans, *resource),
-            Question::Fence { node, device } => fence::inquiry(&self.plans, node, *device),
+            Question::Fence { node, device } => fence::reset(&self.plans, node, *device),
+            Question::FenceDevice { device } => fence::check(&self.plans, *device),
         };
         let inquiry = match inquiry {
             Ok(inquiry) if self.running.len() < CHILDREN_MAX => inquiry,
@@ -186,7 +188,8 @@ async fn follow(
     mut child: Child,
     unwanted: oneshot::Receiver<()>,
 ) -> Option<(Finding, Vec<(LogLevel, String)>)> {
-    let Inquiry { input, limit, title, judge, .. } = &inquiry;
+    let Inquiry { input, limit, title, judge, said_as, .. } = &inquiry;
+    let pid = child.id().unwrap_or(0);
     if let Some(mut pipe) = child.stdin.take() {
         // Whoever does not read it keeps nobody waiting: it fits.
         let _ = tokio::time::timeout(*limit, pipe.write_all(input)).await;
@@ -200,7 +203,12 @@ async fn follow(
     // A grandchild that keeps the pipe open is none of ours.
     let text = tokio::time::timeout(LAST_WORDS, reading).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
-    let lines = lines(title, &String::from_utf8_lossy(&text));
+    let mut lines = lines(title, &String::from_utf8_lossy(&text));
+    if let (Some((name, shown)), Ending::Code(code)) = (said_as, &ending) {
+        let code = shown(*code);
+        let level = if code == 0 { LogLevel::Info } else { LogLevel::Warning };
+        lines.push((level, format!("Managed {name} process {pid} exited with return code {code}.")));
+    }
     let finding = match ending {
         Ending::Code(code) => judge(code),
         Ending::Signal => Finding::Failed(format!("{title} was killed")),
@@ -283,6 +291,7 @@ mod tests {
             input: b"secret\n".to_vec(),
             limit,
             title: "test".into(),
+            said_as: None,
             judge,
         }
     }

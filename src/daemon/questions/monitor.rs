@@ -17,6 +17,7 @@ pub(super) fn inquiry(plans: &Plans, resource: u16) -> Result<Inquiry, String> {
         input: Vec::new(),
         limit: *limit,
         title: format!("monitor of {}", settings.word),
+        said_as: None,
         judge: |code| match code {
             0 => Finding::Yes,
             1 => Finding::No("its agent says that it does not run".to_owned()),

@@ -43,8 +43,12 @@ impl Filesystem<'_> {
             let Some(device) = device.filter(|device| device::is_block(device)) else {
                 return Ok(ExitCode::Success);
             };
-            self.flush(&device);
-            return self.wait_for_release(&device);
+            // An unmount that hangs keeps a flush waiting too: first of all the device must be free.
+            let released = self.wait_for_release(&device)?;
+            if released == ExitCode::Success {
+                self.flush(&device);
+            }
+            return Ok(released);
         };
         self.remove_status_file();
         let device = Some(mount.source.clone()).filter(|source| device::is_block(source));

@@ -125,7 +125,7 @@ fn an_unmount_that_never_ends() {
         fs::create_dir(world.path("data")).unwrap();
         let data = world.text("data");
         let Some(device) = world.new_device("ext4") else { return };
-        let Some(_server) = Silent::mount_as("fuseblk", &device, &world.path("data")) else { return };
+        let Some(server) = Silent::mount_as("fuseblk", &device, &world.path("data")) else { return };
         let began = Instant::now();
         let more = [("OCF_RESKEY_fstype", "fuseblk"), SHORT];
         assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
@@ -134,5 +134,17 @@ fn an_unmount_that_never_ends() {
             &format!("ERROR: umount {data}: no answer within 1.5 s\n"),
             &format!("ERROR: Couldn't unmount {data}, giving up!\n"),
         ]);
+        // It is out of sight now, and the kernel has not let go of the device: the other node must wait.
+        let began = Instant::now();
+        assert_eq!(finish(world.ocf(&device, &data, &more, "stop")).code, 1, "{}", world.log());
+        assert!(began.elapsed() < LIMIT);
+        world.logged(&[&format!(
+            "ERROR: The file system on {device} is still in use by the kernel ({device}): "
+        )]);
+        assert_eq!(finish(world.ocf(&device, &data, &more, "monitor")).code, 7, "{}", world.log());
+        drop(server);
+        super::wait_until("the kernel lets go of it", || {
+            finish(world.ocf(&device, &data, &more, "stop")).code == 0
+        });
     });
 }

@@ -13,9 +13,9 @@ LVM_LOCAL = "activation {\n  udev_sync = 0\n  udev_rules = 0\n}\ndevices {\n  ob
 DATA = "/data/written-on-alpha"
 
 
-def pair(world, haresources, disks, modules, files=None):
+def pair(world, haresources, disks, modules, files=None, more=""):
     """Two machines of Debian's programs and ours, switched off, with disks that both see."""
-    files = configuration("bcast eth0\n", haresources=haresources) | (files or {})
+    files = configuration("bcast eth0\n", haresources=haresources, more=more) | (files or {})
     alpha, beta = (node(world, name, OURS, files, debian=True, modules=modules) for name in ("alpha", "beta"))
     for number in range(disks):
         disk = alpha.machine.new_disk(f"shared{number}", SHARED_DISK_MB)
@@ -152,6 +152,89 @@ def scsi(world):
                     seen == code and is_active() == active)
 
 
+# The kernel's own SCSI target with a disk in memory, and two ways to it, as two nodes have them.
+TWO_WAYS = """
+mkdir -p /var/target/pr
+mount -t configfs config /sys/kernel/config 2> /dev/null
+cd /sys/kernel/config/target || exit 1
+mkdir -p core/rd_mcp_0/disk && echo rd_pages=2048 > core/rd_mcp_0/disk/control && echo 1 > core/rd_mcp_0/disk/enable
+echo two-ways > core/rd_mcp_0/disk/wwn/vpd_unit_serial
+for way in 1 2; do
+    tpg=loopback/naa.500000000000000$way/tpgt_1
+    mkdir -p $tpg && echo naa.600000000000000$way > $tpg/nexus && mkdir -p $tpg/lun/lun_0 || exit 1
+    ln -s /sys/kernel/config/target/core/rd_mcp_0/disk $tpg/lun/lun_0/port || exit 1
+done
+"""
+
+
+def reservation(world):
+    """Two nodes' ways to one disk: whoever has the reservation writes, the other is kept from it."""
+    modules = ["sd_mod", "configfs", "target_core_mod", "tcm_loop"]
+    alpha = node(world, "alpha", OURS, {}, debian=True, modules=modules)
+    boot(alpha.machine)
+    alpha.machine.ask(TWO_WAYS)
+
+    def places():
+        return alpha.machine.ask("ls /sys/class/scsi_device").split()
+
+    world.expect("the kernel has two ways to the disk", lambda: len(places()) == 2)
+    one, other = ((place, key) for place, key in zip(sorted(places()), ("a1", "b2")))
+
+    def call(way, action):
+        place, key = way
+        # Linux 6.1's target does not answer anything any more once it was asked to abort (preempt-abort).
+        return (f"OCF_RESOURCE_INSTANCE=disk_{key} OCF_RESKEY_scsi={place} OCF_RESKEY_reserve=yes OCF_RESKEY_key={key} "
+                f"OCF_RESKEY_abort=no OCF_RESKEY_ignore_deprecation=yes ha LinuxSCSI {action}")
+
+    def run(way, action, code):
+        seen, output = alpha.machine.run(call(way, action))
+        world.check(f"{action} with key {way[1]}: exit code {seen}" + (f", {output.strip()}" if seen != code else ""),
+                    seen == code)
+
+    def device(way):
+        return "/dev/" + alpha.machine.ask(f"ls /sys/class/scsi_device/{way[0]}/device/block").strip()
+
+    def may_write(way):
+        return alpha.machine.succeeds(f"dd if=/dev/zero of={device(way)} bs=4096 count=1 oflag=direct 2> /dev/null")
+
+    def writes(first, second):
+        seen = may_write(one), may_write(other)
+        world.check(f"key a1 {'writes' if seen[0] else 'may not write'}, b2 {'writes' if seen[1] else 'may not write'}",
+                    seen == (first, second))
+
+    writes(True, True)
+    run(one, "monitor", 7)
+    for _ in range(2):
+        run(one, "start", 0)
+    run(one, "monitor", 0)
+    run(other, "monitor", 7)
+    writes(True, False)
+    world.note(alpha.machine.ask(f"sg_persist --in --no-inquiry --read-reservation {device(other)}"))
+    world.note("the other node takes over without asking")
+    run(other, "start", 0)
+    run(other, "monitor", 0)
+    run(one, "monitor", 7)
+    writes(False, True)
+    world.note("the first takes it back, killed in the middle of its start again and again")
+    for moment in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2):
+        for way, rival in ((one, other), (other, one)):
+            alpha.machine.run(f"{call(way, 'start')} & sleep {moment}; kill -9 $!; wait")
+            for action in ("start", "monitor"):
+                code = alpha.machine.run(call(way, action))[0]
+                if code:
+                    world.check(f"{action} after a kill at {moment} s: exit code {code}", False)
+            if alpha.machine.run(call(rival, "monitor"))[0] != 7:
+                world.check(f"the other lost it after a kill at {moment} s", False)
+    writes(False, True)
+    run(other, "stop", 0)
+    run(other, "stop", 0)
+    run(one, "start", 0)
+    keys = alpha.machine.ask(f"sg_persist --in --no-inquiry --read-keys {device(one)}")
+    world.check(f"the stop left no key of its own: {keys}", "0xa1" in keys and "0xb2" not in keys)
+    run(one, "stop", 0)
+    world.check("neither stop left its way to the disk" if not places() else f"left: {places()}", not places())
+
+
 SCENARIOS = [
     Scenario("lvm", "A volume group with Debian's kernel and LVM: beside Debian's agent, and in a pair", lvm,
              (DEBIAN_ROOT,), ("resource-agents", "lvm2")),
@@ -159,4 +242,6 @@ SCENARIOS = [
              raid1, (DEBIAN_ROOT,), ("resource-agents", "mdadm")),
     Scenario("linux-scsi", "A disk of the kernel's SCSI simulator is taken away and found again by LinuxSCSI", scsi,
              (DEBIAN_ROOT,), ("resource-agents",)),
+    Scenario("reservation", "LinuxSCSI keeps the other node from writing, by sg_persist and the kernel's SCSI target",
+             reservation, (DEBIAN_ROOT,), ("sg3-utils",)),
 ]

@@ -1,0 +1,44 @@
+//! Confirm that the other node is down
+
+use std::path::Path;
+
+use clap::{Arg, ArgAction, Command};
+use ha_core::ipc::{command, terminal::Terminal, SOCKET_PATH};
+
+use crate::applet::{Applet, Invocation};
+
+/// Table entry.
+pub const APPLET: Applet =
+    Applet { names: &["takeover"], summary: "Confirm that the other node is down", definition, run };
+
+/// Exit code of wrong use.
+const USAGE_ERROR: u8 = 2;
+
+fn definition() -> Command {
+    Command::new("takeover")
+        .about("Have a takeover that waits for a person go on")
+        .after_help(
+            "Only when you are sure that the other node is down or serves nothing: two nodes that serve \
+             the same resources destroy data. To move resources between two nodes that run, use \
+             hb_takeover.\n\nExit code: 0 it goes on, 1 nothing was changed, 2 wrong use.",
+        )
+        .arg(
+            Arg::new("confirm")
+                .long("confirm")
+                .action(ArgAction::SetTrue)
+                .required(true)
+                .help("The other node is certainly down"),
+        )
+}
+
+fn run(invocation: &Invocation) -> u8 {
+    let words = std::iter::once("ha takeover".into()).chain(invocation.arguments.iter().cloned());
+    if let Err(error) = definition().try_get_matches_from(words) {
+        // nothing can be done about a closed terminal
+        let _ = error.print();
+        return if error.use_stderr() { USAGE_ERROR } else { 0 };
+    }
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut terminal = Terminal { out: &mut out, err: &mut err };
+    command::confirm_takeover(Path::new(SOCKET_PATH), &mut terminal)
+}

@@ -1,0 +1,30 @@
+//! First steps: `ha init`, `ha keygen`, `ha install`, `ha uninstall`, and what only a live host can tell
+//! `ha check`.
+//!
+//! ```text
+//! init      options, answers ─▶ texts ─▶ config::check ─▶ together (all files or none) ─▶ /etc/ha.d
+//! install   places ─▶ plan ─▶ manifest ─▶ one step after the other, each with its way back
+//! uninstall manifest ─▶ what is still as it was made
+//! check     config::check + live (addresses, routes, boot, firewall, the peer)
+//! ```
+//!
+//! Plain blocking code. Nothing here decides anything for a running cluster.
+
+pub mod answers;
+pub mod check;
+pub mod init;
+pub mod keygen;
+pub mod parcel;
+mod run;
+pub mod signals;
+pub mod texts;
+pub mod together;
+
+pub use run::{run, Task};
+
+/// Exit code: everything was done.
+pub const DONE: u8 = 0;
+/// Exit code: nothing was done, or all of it was taken back; the text says why.
+pub const FAILED: u8 = 1;
+/// Exit code of wrong use.
+pub const USAGE: u8 = 2;
