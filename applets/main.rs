@@ -21,6 +21,7 @@ mod install;
 mod ipfail;
 mod keygen;
 mod mach_down;
+mod maintenance;
 mod meatclient;
 mod multicall;
 mod peer_outdater;
@@ -63,6 +64,7 @@ const PROGRAMS: &[Applet] = &[
     ipfail::APPLET,
     keygen::APPLET,
     mach_down::APPLET,
+    maintenance::APPLET,
     peer_outdater::APPLET,
     meatclient::APPLET,
     pingd::APPLET,

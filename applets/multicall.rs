@@ -20,8 +20,8 @@ const NEAREST_MAX: usize = 4;
 
 /// Applets of ours, whose `--help` comes from their definition. All others answer to the letter of the
 /// original, to which `--help` is a wrong option.
-const NEW_STYLE: [&str; 9] =
-    ["check", "demo", "guard", "init", "install", "keygen", "status", "takeover", "uninstall"];
+const NEW_STYLE: [&str; 10] =
+    ["check", "demo", "guard", "init", "install", "keygen", "maintenance", "status", "takeover", "uninstall"];
 
 /// Words that are only ever typed behind `ha`. They get no links, and a link of such a name is none to
 /// them: a folder in PATH would hide install(1), and a kernel starts a program called `init`.

@@ -379,6 +379,9 @@ pub struct AuthKeys {
     pub keys: BTreeMap<u8, AuthKey>,
 }
 
+/// Longest maintenance, milliseconds: a week.
+pub const MAINTENANCE_MAX_MS: u64 = 7 * 24 * 3_600_000;
+
 /// Environment variable, `yes` for scripts of `rc.d` that are told of something that the daemon has dealt
 /// with itself, a takeover: programs that the scripts call in order to do it do nothing.
 pub const DONE_VARIABLE: &str = "HA_DONE_BY_DAEMON";

@@ -368,3 +368,33 @@ fn alarm_tells_a_program_and_the_mail_server() {
         log.contains("did not reach mail to admin@example.org")
     });
 }
+
+#[test]
+fn monitor_own_addresses_and_watchdog_wait_are_read() {
+    let lines =
+        ["monitor all interval=1s timeout=5s failures=2 restarts=1", "own_addresses off", "watchdog_wait 5s"];
+    let Some(world) = pair_with(&lines, same) else { return };
+    assert_eq!(
+        (parameter(&world, "own_addresses"), parameter(&world, "watchdog_wait")),
+        ("off".into(), "5s".into())
+    );
+    let delete = ["ip", "addr", "del", &format!("{SERVICE_ADDRESS}/24"), "dev", "eth0"];
+    world.hosts()[0].run(&delete).expect("ip");
+    // Nobody owns it, but the monitor finds it gone.
+    common::wait_for(&world, "it is restarted", LIMIT, || {
+        world.hosts()[0].addresses().is_ok_and(|addresses| addresses.contains(&SERVICE_ADDRESS))
+    });
+    let log = world.hosts()[0].read_file(LOG).expect("log");
+    assert!(log.contains("restart 1 of 1"), "{log}");
+}
+
+#[test]
+fn own_addresses_puts_back_what_is_taken_away() {
+    let Some(world) = pair_with(&["own_addresses on"], same) else { return };
+    world.hosts()[0]
+        .run(&["ip", "addr", "del", &format!("{SERVICE_ADDRESS}/24"), "dev", "eth0"])
+        .expect("ip");
+    common::wait_for(&world, "it is put back", LIMIT, || {
+        world.hosts()[0].addresses().is_ok_and(|addresses| addresses.contains(&SERVICE_ADDRESS))
+    });
+}

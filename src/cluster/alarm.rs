@@ -232,7 +232,11 @@ impl Cluster {
         self.outputs.push_back(Output::Alarm(Alarm { kind, state, subject, text }));
     }
 
-    #[allow(dead_code)] // reminders of maintenance, and waiting takeovers
+    /// A life before this one has said that it began.
+    pub(super) fn alarm_stands(&mut self, kind: AlarmKind, subject: &str, text: &str) {
+        self.alarms.standing.insert((kind, subject.to_owned()), one_line(text));
+    }
+
     /// Says once more that an alarm lasts; nothing when it does not stand.
     pub(super) fn alarm_again(&mut self, kind: AlarmKind, subject: &str, text: &str) {
         if self.alarms.standing.contains_key(&(kind, subject.to_owned())) {

@@ -180,7 +180,10 @@ impl Cluster {
             self.claims.phase = Phase::Stable;
             self.log(LogLevel::Info, &format!("Current resources: -R -C {held}"));
             self.clean_up(held);
-            self.schedule(Job::Acquire(held), Purpose::Acquire);
+            // What a person stopped in maintenance stays as it is.
+            if !self.maintenance_keeps_resumed() {
+                self.schedule(Job::Acquire(held), Purpose::Acquire);
+            }
         }
         match self.peer() {
             None => self.take_everything(),
@@ -374,6 +377,7 @@ impl Cluster {
             }
         }
         self.compare_digest(&extension);
+        self.maintenance_of_peer(&extension);
         self.lateness_answer(&extension);
     }
 
@@ -463,6 +467,10 @@ impl Cluster {
             message.push_text("halost", held.as_str());
         }
         self.add_lateness(message);
+        self.add_maintenance(message);
+        if let Some(time_ms) = self.settings.watchdog_ms {
+            message.push_text("hawdog", &time_ms.to_string());
+        }
         if !self.claims.digest.is_empty() {
             message.push_text("hadigest", &self.claims.digest);
         }
@@ -550,6 +558,7 @@ impl Cluster {
     /// A new generation of the peer: whatever it said before is void.
     pub(super) fn peer_restarted(&mut self) {
         self.takeover_peer_is_back();
+        self.maintenance_peer_is_back();
         self.cancel_handover();
         // A daemon that is just started anew (reload) gets nothing by that.
         let was_away = self.claims.peer_left || self.peer().is_some_and(super::node::Node::is_dead);
@@ -570,6 +579,7 @@ impl Cluster {
     /// The peer is back without a new generation: both say what they held when contact was lost.
     pub(super) fn peer_returned(&mut self) {
         self.takeover_peer_is_back();
+        self.maintenance_peer_is_back();
         self.claims.peer_known = false;
         self.claims.peer_left = false;
         self.claims.contact_ms = Some(self.now.monotonic_ms);

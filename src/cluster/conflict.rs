@@ -193,10 +193,16 @@ impl Cluster {
         if !offer.is_empty() {
             self.log(
                 LogLevel::Error,
-                &format!("{offer} resources failed to start here: giving them to the other node"),
+                &format!(
+                    "{offer} resources failed {} here: giving them to the other node",
+                    if self.services.gave_up.intersects(offer) { "to run" } else { "to start" }
+                ),
             );
             self.request_standby_for(offer, Origin::Failure);
-        } else if !std::mem::replace(&mut self.claims.failed_on_both, true) {
+            return;
+        }
+        self.halt_what_failed();
+        if !std::mem::replace(&mut self.claims.failed_on_both, true) {
             self.log(
                 LogLevel::Error,
                 "resources failed to start on both nodes: they stay down until somebody looks",

@@ -78,6 +78,12 @@ pub enum Question {
         /// Own viewpoint.
         set: ResourceSet,
     },
+    /// Whether a resource works, by its agent's monitor. [`Finding::Yes`]: it does, or a person stopped
+    /// it by hand.
+    Monitor {
+        /// Place in [`super::settings::ClusterSettings::services`].
+        resource: u16,
+    },
     /// Ask the device whether it could be used (resources spec 3.4); nothing is reset.
     FenceDevice {
         /// Place in [`super::settings::FencingSettings::devices`].
@@ -131,6 +137,10 @@ pub enum Command {
     Shutdown,
     /// SIGHUP with a changed ha.cf: end without releasing and start again (resources spec 7.6).
     QuickRestart,
+    /// `ha maintenance on`, for so many milliseconds.
+    MaintenanceOn(u64),
+    /// `ha maintenance off`
+    MaintenanceOff,
     /// `ha takeover --confirm`: a person knows that the other node is down, and the takeover goes on.
     ConfirmTakeover,
 }
@@ -194,6 +204,17 @@ pub enum Input {
     /// Right before [`Input::Start`]: when the last beat of the life before left, monotonic
     /// milliseconds. A life that goes on too late for it knows that it is late (design §5, rule 1).
     FormerBeat(u64),
+    /// Something took an address away from this host, or its interface down; the resource is a place in
+    /// [`super::settings::ClusterSettings::services`].
+    ResourceLost(u16),
+    /// Right before [`Input::Start`]: until when maintenance lasts by the life before, monotonic
+    /// milliseconds, 0 for none, and the number of that word ([`super::Cluster::maintenance_word`]).
+    FormerMaintenance {
+        /// Until when.
+        until_ms: u64,
+        /// Which word.
+        version: u64,
+    },
     /// Right after [`Input::Start`] of a resumed life: the life before held foreign sets because the
     /// peer was away ([`super::Cluster::awaits_failback`]).
     PeerWasAway,
@@ -219,6 +240,14 @@ pub enum Job {
     ReleaseActive(ResourceSet),
     /// Tell the network again where the addresses of the set are.
     Announce(ResourceSet),
+    /// Stop a resource and what comes after it in its group, and start them again; the resource is a
+    /// place in [`super::settings::ClusterSettings::services`]. When a start fails the whole group is
+    /// stopped.
+    Restart(ResourceSet, u16),
+    /// Put back an address that something else took away, and say so to the network.
+    Restore(ResourceSet, u16),
+    /// Stop every group of the set, which stays claimed here.
+    Halt(ResourceSet),
 }
 
 impl Job {
@@ -226,6 +255,7 @@ impl Job {
     pub fn set(self) -> ResourceSet {
         match self {
             Self::Acquire(set) | Self::Release(set) | Self::ReleaseActive(set) | Self::Announce(set) => set,
+            Self::Restart(set, _) | Self::Restore(set, _) | Self::Halt(set) => set,
         }
     }
 }
@@ -359,6 +389,10 @@ impl fmt::Display for Input {
             }
             Self::LocalMessage(message) => write!(f, "local-message{}", text::fields(message)),
             Self::PeerWasAway => write!(f, "peer-was-away"),
+            Self::ResourceLost(resource) => write!(f, "resource-lost {resource}"),
+            Self::FormerMaintenance { until_ms, version } => {
+                write!(f, "former-maintenance {until_ms} {version}")
+            }
             Self::FormerBeat(at_ms) => write!(f, "former-beat {at_ms}"),
             Self::ResourcesDigest(digest) => write!(f, "resources-digest {}", text::escape(digest)),
         }

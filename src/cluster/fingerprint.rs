@@ -198,6 +198,8 @@ impl Cluster {
             shutdown,
             jobs,
             legacy,
+            services,
+            maintenance,
             alarms: _,
             log_counts: _,
             dropped_packets: _,
@@ -225,6 +227,8 @@ impl Cluster {
         members.fingerprint(into);
         original.fingerprint(settings.dead_time_ms, into);
         lateness.fingerprint(into);
+        services.fingerprint(into);
+        maintenance.fingerprint(into);
         handover.fingerprint(into);
         shutdown.fingerprint(into);
         jobs.fingerprint(into);

@@ -117,6 +117,7 @@ impl Cluster {
         self.handover.visit(form);
         self.jobs.visit(form);
         self.legacy.visit(form);
+        self.maintenance.visit(form);
         self.alarms.visit(form);
     }
 }

@@ -160,6 +160,8 @@ impl Cluster {
                 self.begin_shutdown();
                 Ok(())
             }
+            Command::MaintenanceOn(for_ms) => self.begin_maintenance(for_ms),
+            Command::MaintenanceOff => self.end_maintenance(),
             Command::QuickRestart => {
                 self.shutdown.quick_restart_wanted = true;
                 Ok(())
@@ -266,6 +268,9 @@ impl Cluster {
         }
         if self.shutdown.is_under_way() {
             return Err("this node is shutting down".to_owned());
+        }
+        if self.in_maintenance() {
+            return Err("maintenance: resources stay where they are; `ha maintenance off` ends it".to_owned());
         }
         if !self.peer_is_active() || self.claims.peer_left {
             return Err(format!(

@@ -26,6 +26,8 @@ pub(super) enum Purpose {
     Conflict,
     /// Telling the network again.
     Announce,
+    /// Mending what runs here, or ending what cannot be mended.
+    Repair,
     /// Giver's part of a standby.
     StandbyRelease,
     /// Taker's part of a standby.
@@ -66,6 +68,11 @@ impl Jobs {
         self.running.values().chain(&self.queue)
     }
 
+    /// The sets that a job runs or waits for.
+    pub fn sets(&self) -> ResourceSet {
+        self.all().fold(ResourceSet::NONE, |sets, (job, _)| sets.union(job.set()))
+    }
+
     /// The sets of the jobs of that purpose that run or wait; `None` when there is none.
     pub fn set_of_purpose(&self, purpose: Purpose) -> Option<ResourceSet> {
         let sets = self.all().filter(|(_, why)| *why == purpose).map(|(job, _)| job.set());
@@ -90,8 +97,10 @@ impl Cluster {
         }
         let opposite = |other: Job| match job {
             Job::Acquire(_) => matches!(other, Job::Release(_) | Job::ReleaseActive(_)),
-            Job::Release(_) => matches!(other, Job::Acquire(_)),
-            Job::ReleaseActive(_) | Job::Announce(_) => false,
+            Job::Release(_) | Job::Halt(_) => {
+                matches!(other, Job::Acquire(_) | Job::Restart(..) | Job::Restore(..))
+            }
+            Job::ReleaseActive(_) | Job::Announce(_) | Job::Restart(..) | Job::Restore(..) => false,
         };
         self.jobs.queue = std::mem::take(&mut self.jobs.queue)
             .into_iter()
@@ -151,6 +160,9 @@ impl Cluster {
     }
 
     fn start_job(&mut self, work: Job, purpose: Purpose) {
+        if matches!(work, Job::Acquire(_) | Job::Release(_) | Job::ReleaseActive(_)) {
+            self.services.begin_anew(&self.settings.services, work.set());
+        }
         self.jobs.last += 1;
         let job = JobId(self.jobs.last);
         self.jobs.running.insert(job, (work, purpose));
@@ -175,7 +187,11 @@ impl Cluster {
             Job::Acquire(set) => self.note_start(set, outcome.start_failed),
             Job::Release(set) => self.released(set),
             Job::ReleaseActive(set) => self.cleaned(set),
-            Job::Announce(_) => {}
+            Job::Restart(set, _) if !outcome.start_failed.is_empty() => {
+                self.note_start(set, outcome.start_failed)
+            }
+            Job::Restore(_, resource) => self.restored(resource, !outcome.start_failed.is_empty()),
+            Job::Announce(_) | Job::Restart(..) | Job::Halt(_) => {}
         }
         self.finish_job(work.set(), purpose);
     }
@@ -207,7 +223,7 @@ impl Cluster {
             Purpose::StandbyAcquire => self.taker_acquired(),
             Purpose::Shutdown => self.everything_released(),
             Purpose::LegacyRelease => self.legacy_released(set),
-            Purpose::Clean | Purpose::Conflict | Purpose::Announce => {}
+            Purpose::Clean | Purpose::Conflict | Purpose::Announce | Purpose::Repair => {}
         }
     }
 
@@ -236,5 +252,8 @@ fn with_set(job: Job, set: ResourceSet) -> Option<Job> {
         Job::Release(_) => Job::Release(set),
         Job::ReleaseActive(_) => Job::ReleaseActive(set),
         Job::Announce(_) => Job::Announce(set),
+        Job::Restart(_, resource) => Job::Restart(set, resource),
+        Job::Restore(_, resource) => Job::Restore(set, resource),
+        Job::Halt(_) => Job::Halt(set),
     })
 }

@@ -13,6 +13,8 @@ use super::Cluster;
 /// A peer's announced `dt` is believed up to our own deadtime plus this, milliseconds: 3.0.6
 /// itself announces 30 s more before a planned pause (messaging spec 4.4).
 const DEAD_TIME_EXTRA_MAX_MS: u64 = 60_000;
+/// A longer time of a peer's watchdog is not believed, milliseconds: a day.
+const WATCHDOG_MAX_MS: u64 = 86_400_000;
 /// Longest pause between two `reqnodes`, milliseconds (messaging spec 3.7).
 const REQNODES_RETRY_MS: u64 = 1000;
 
@@ -230,6 +232,8 @@ impl Cluster {
             answer: message.decimal("haanswer"),
             digest: message.text("hadigest").unwrap_or("").chars().take(64).collect(),
             reaches: message.decimal("haping"),
+            maintenance: message.text("hamaint").and_then(super::maintenance::read),
+            watchdog_ms: message.decimal("hawdog").filter(|time_ms| *time_ms <= WATCHDOG_MAX_MS),
         })
     }
 

@@ -19,6 +19,8 @@
 //! | `handoff` | everything as text, for another program file to go on with |
 //! | `local` | messages of local programs |
 //! | `legacy` | `auto_failback legacy` |
+//! | `service` | what runs and does not work, or was taken away |
+//! | `maintenance` | when nothing is done on one's own |
 //! | `alarm` | what is worth waking somebody for |
 //! | `status` | the picture for clients |
 //! | `fingerprint` | nothing: which values decide alike, for the exhaustive check |
@@ -38,12 +40,14 @@ mod lateness;
 mod legacy;
 mod liveness;
 mod local;
+mod maintenance;
 mod members;
 mod node;
 mod original;
 mod ping;
 mod receive;
 mod sequence;
+mod service;
 mod shutdown;
 mod status;
 mod takeover;
@@ -63,11 +67,13 @@ use jobs::Jobs;
 use lateness::Lateness;
 use legacy::Legacy;
 use liveness::Liveness;
+use maintenance::Maintenance;
 use members::Members;
 use node::{Node, Status};
 use original::Original;
 use ping::PingNode;
 use sequence::History;
+use service::Services;
 use settings::ClusterSettings;
 use shutdown::Shutdown;
 use takeover::Takeover;
@@ -110,6 +116,8 @@ pub struct Cluster {
     shutdown: Shutdown,
     jobs: Jobs,
     legacy: Legacy,
+    services: Services,
+    maintenance: Maintenance,
     alarms: Alarms,
     log_counts: BTreeMap<&'static str, (u64, u32)>,
     /// Verified packets that were not believed.
@@ -162,6 +170,8 @@ impl Cluster {
             shutdown: Shutdown::default(),
             jobs: Jobs::default(),
             legacy: Legacy::default(),
+            services: Services::new(&settings.services),
+            maintenance: Maintenance::default(),
             alarms: Alarms::default(),
             log_counts: BTreeMap::new(),
             dropped_packets: 0,
@@ -198,6 +208,8 @@ impl Cluster {
             Input::Answer { question, answer } => self.answered(question, answer),
             Input::LocalMessage(message) => self.local_message(message),
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
+            Input::ResourceLost(resource) => self.resource_lost(resource),
+            Input::FormerMaintenance { until_ms, version } => self.former_maintenance(until_ms, version),
             Input::PeerWasAway => {
                 self.claims.needs_failback = true;
                 self.takeover_was_before();
@@ -254,6 +266,8 @@ impl Cluster {
             self.original.next_timeout_ms(self.now.monotonic_ms, self.claims.returned_ms),
             self.handover.next_timeout_ms(),
             self.lateness.next_timeout_ms(),
+            self.maintenance.next_timeout_ms(),
+            self.next_service_timeout_ms(),
             self.shutdown.next_timeout_ms(),
             self.legacy.next_timeout_ms(),
         ]
@@ -274,9 +288,12 @@ impl Cluster {
             self.ask_returned_peer();
             self.follow_late_consent();
             self.resolve_conflicts();
-            self.adopt_orphans();
-            self.hand_over_failed();
-            self.fail_back();
+            if !self.in_maintenance() {
+                self.adopt_orphans();
+                self.hand_over_failed();
+                self.fail_back();
+            }
+            self.advance_services();
         } else if self.settings.manage_resources {
             self.give_way_unheard();
         }
@@ -301,6 +318,7 @@ impl Cluster {
         self.tick_claims();
         self.tick_handover();
         self.tick_lateness();
+        self.tick_maintenance();
         self.tick_shutdown();
         self.tick_legacy();
     }

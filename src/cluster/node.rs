@@ -87,6 +87,10 @@ pub struct Extension {
     pub digest: String,
     /// How many ping nodes it reaches, where that decides (`ping_arbitration`).
     pub reaches: Option<u64>,
+    /// The number of the last word about maintenance, and how long it lasts yet, milliseconds.
+    pub maintenance: Option<(u64, u64)>,
+    /// After so long without a beat its watchdog resets it, milliseconds.
+    pub watchdog_ms: Option<u64>,
 }
 
 impl Extension {
@@ -104,10 +108,13 @@ impl Extension {
             answer,
             digest,
             reaches,
+            maintenance,
+            watchdog_ms,
         } = self;
         into.own_generation(hears_generation.unwrap_or_default());
         into.add((hears_us, holding, settled, failed, held_at_loss, leftover, forfeits));
         into.add((question, answer, digest, reaches));
+        into.add((maintenance.map(|(version, _)| version), watchdog_ms));
     }
 }
 

@@ -206,6 +206,8 @@ mod tests {
             local_keys: Vec::new(),
             resume: None,
             takeover: Default::default(),
+            services: Vec::new(),
+            watchdog_ms: None,
             random_seed: 1,
             faults: Faults::default(),
         };

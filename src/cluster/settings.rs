@@ -36,6 +36,10 @@ pub struct ClusterSettings {
     pub auto_failback: AutoFailback,
     /// `max_rexmit_delay`
     pub max_rexmit_delay_ms: u64,
+    /// Resources that are watched; at most 65535.
+    pub services: Vec<ServiceSettings>,
+    /// After this without a beat a watchdog resets this host, milliseconds; told to the peer.
+    pub watchdog_ms: Option<u64>,
     /// `false` with `-M`: no resources, membership only.
     pub manage_resources: bool,
     /// Keys of this node's own groups, for the old protocol (`auto_failback legacy`).
@@ -69,6 +73,9 @@ pub struct TakeoverSettings {
     pub resource_fence: bool,
     /// Nobody may answer for the addresses (`ask_before_take`).
     pub ask_before_take: Option<AskSettings>,
+    /// The peer's watchdog gets its time: it has reset a hung peer before its resources are taken
+    /// (`watchdog_wait`).
+    pub watchdog: Option<WatchdogWait>,
 }
 
 /// `lease`; times are milliseconds.
@@ -104,6 +111,37 @@ pub struct AskSettings {
     pub most_ms: u64,
     /// After that the addresses are taken all the same.
     pub then_take: bool,
+}
+
+/// How long a takeover waits for the peer's watchdog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchdogWait {
+    /// The time that the peer announced, else this one, milliseconds.
+    Announced(u64),
+    /// This time, milliseconds.
+    Fixed(u64),
+}
+
+/// A resource that is looked after while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Which set its group belongs to.
+    pub set: ResourceSet,
+    /// As written in haresources, for people.
+    pub word: String,
+    /// `monitor`; `None`: only its address is watched.
+    pub monitor: Option<MonitorSettings>,
+}
+
+/// `monitor` for one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonitorSettings {
+    /// From one question to the next, milliseconds, > 0.
+    pub interval_ms: u64,
+    /// Answers in a row that it does not work before it counts as failed, > 0.
+    pub failures: u32,
+    /// Restarts in place before it is given away.
+    pub restarts: u32,
 }
 
 /// How the peer is reset before it is taken over (`stonith`, `stonith_host`).

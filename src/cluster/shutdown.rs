@@ -194,6 +194,8 @@ impl Cluster {
         }
         if self.shutdown.is_under_way() {
             self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
+        } else if self.maintenance_keeps(true) {
+            // Afterwards.
         } else if self.is_legacy() {
             self.legacy_take_all();
         } else {

@@ -105,6 +105,9 @@ impl Cluster {
 
     fn alarms(&self) -> Vec<String> {
         let mut alarms = self.takeover_alarms();
+        if self.in_maintenance() {
+            alarms.push(self.maintenance_text());
+        }
         let overlap = self.claims.hold.intersection(self.claims.peer_hold_here());
         let peer_live = self.peer_is_live() && self.claims.peer_known;
         if peer_live && !overlap.is_empty() {

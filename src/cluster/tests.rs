@@ -67,6 +67,8 @@ pub(super) fn settings(
         resume: None,
         membership: Default::default(),
         takeover: Default::default(),
+        services: Vec::new(),
+        watchdog_ms: None,
         random_seed: 7,
         faults,
     }

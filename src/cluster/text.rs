@@ -80,6 +80,8 @@ pub(super) fn command(command: Command) -> String {
         Command::Standby(set) => format!("standby {set}"),
         Command::Takeover(set) => format!("takeover {set}"),
         Command::Shutdown => "shutdown".to_owned(),
+        Command::MaintenanceOn(for_ms) => format!("maintenance-on {for_ms}"),
+        Command::MaintenanceOff => "maintenance-off".to_owned(),
         Command::QuickRestart => "quick-restart".to_owned(),
         Command::ConfirmTakeover => "confirm-takeover".to_owned(),
     }
@@ -95,6 +97,7 @@ pub(super) fn question(what: &Question) -> String {
         Question::Arbiter { verb } => format!("arbiter {}", verb.as_str()),
         Question::Resource { node } => format!("resource {}", escape(node.as_str())),
         Question::Address { set } => format!("address {set}"),
+        Question::Monitor { resource } => format!("monitor {resource}"),
         Question::FenceDevice { device } => format!("fence-device {device}"),
     }
 }
@@ -114,6 +117,9 @@ pub(super) fn job(job: Job) -> String {
         Job::Release(_) => "release",
         Job::ReleaseActive(_) => "release-active",
         Job::Announce(_) => "announce",
+        Job::Restart(set, resource) => return format!("restart {set} {resource}"),
+        Job::Restore(set, resource) => return format!("restore {set} {resource}"),
+        Job::Halt(_) => "halt",
     };
     format!("{verb} {}", job.set())
 }
@@ -136,6 +142,11 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
         "start" => Input::Start,
         "tick" => Input::Tick,
         "peer-was-away" => Input::PeerWasAway,
+        "resource-lost" => Input::ResourceLost(next()?.parse().map_err(|_| bad())?),
+        "former-maintenance" => {
+            let mut number = || next()?.parse().map_err(|_| bad());
+            Input::FormerMaintenance { until_ms: number()?, version: number()? }
+        }
         "former-beat" => Input::FormerBeat(next()?.parse().map_err(|_| bad())?),
         "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
         "copy" => {
@@ -183,6 +194,8 @@ fn parse_command<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Comman
     Some(match words.next()? {
         "standby" => Command::Standby(words.next()?.parse().ok()?),
         "takeover" => Command::Takeover(words.next()?.parse().ok()?),
+        "maintenance-on" => Command::MaintenanceOn(words.next()?.parse().ok()?),
+        "maintenance-off" => Command::MaintenanceOff,
         "shutdown" => Command::Shutdown,
         "quick-restart" => Command::QuickRestart,
         "confirm-takeover" => Command::ConfirmTakeover,
@@ -273,6 +286,10 @@ mod tests {
             Input::Tick,
             Input::LoadAverage("0.00 0.01 0.05 1/100 1234".to_owned()),
             Input::PeerWasAway,
+            Input::ResourceLost(3),
+            Input::FormerMaintenance { until_ms: 5, version: 6 },
+            Input::Command { request: RequestId(5), command: Command::MaintenanceOn(7000) },
+            Input::Command { request: RequestId(6), command: Command::MaintenanceOff },
             Input::FormerBeat(1234),
             Input::ResourcesDigest("ab12".to_owned()),
             Input::Copy { link: LinkName::new("eth1").unwrap(), node: NodeName::new("node2").unwrap() },

@@ -69,6 +69,8 @@ pub(super) struct Draft {
     pub(super) init_dead_ms: Option<u64>,
     pub(super) dead_ping_ms: Option<u64>,
     pub(super) udp_port_given: bool,
+    /// `own_addresses` when given.
+    pub(super) own_addresses: Option<bool>,
     /// `use_logd` when given.
     pub(super) use_logd: Option<bool>,
     /// `baud` as far as read.
@@ -93,7 +95,7 @@ const BOOLEAN: &str = "expected on, yes, true, y, 1 or off, no, false, n, 0";
 const TIME: &str = "expected seconds (`2`, `0.5`) or milliseconds (`1500ms`), without a blank between \
                     number and unit";
 
-fn boolean(word: &Word<'_>) -> Result<bool, Fault> {
+pub(super) fn boolean(word: &Word<'_>) -> Result<bool, Fault> {
     value::boolean(word.text)
         .ok_or_else(|| Fault::new(format!("`{}` is neither true nor false", word.text), BOOLEAN))
 }
@@ -505,12 +507,17 @@ pub(super) fn env(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault>
 }
 
 pub(super) fn watchdog(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
-    if reader.draft.settings.watchdog.is_some() {
+    let settings = &reader.draft.settings;
+    if settings.watchdog.is_some() || settings.watchdog_software {
         return Err(Fault::new("`watchdog` is given a second time", "only one device is possible")
             .error("heartbeat: Watchdog device multiply specified."));
     }
+    if word.text == "software" {
+        reader.draft.settings.watchdog_software = true;
+        return Ok(());
+    }
     if !word.text.starts_with('/') {
-        return Err(Fault::new("this is no device", "expected a path such as /dev/watchdog"));
+        return Err(Fault::new("this is no device", "expected a path such as /dev/watchdog, or software"));
     }
     reader.draft.settings.watchdog = Some(word.text.into());
     Ok(())

@@ -17,7 +17,7 @@ use super::ha_cf::HaCfReport;
 use super::haresources::{HaResourcesReport, Resource};
 use super::host::HostFacts;
 use super::script_class::{unit_file, ScriptClass};
-use super::settings::{Client, MediumConfig};
+use super::settings::{AutoFailback, Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
 use super::{authkeys, examine_from, haresources, Examination, Origin, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
@@ -117,6 +117,8 @@ pub fn check_from(
         checker.nodes(report);
         checker.times(report);
         checker.failback(report);
+        checker.watchdog(report);
+        checker.monitors(report, examination.resources.as_ref());
         checker.links(report);
         checker.lines_and_pings(report);
         checker.guards(report);
@@ -196,6 +198,67 @@ impl Checker<'_> {
             let message = format!("initdead ({init} ms) is less than twice deadtime ({dead} ms)");
             let help = "networks are slow at boot: a peer that is not heard in time is declared dead";
             self.add(severity, HA_CF, place, message, help);
+        }
+    }
+
+    /// Whether the watchdog is a guard against two owners.
+    fn watchdog(&mut self, report: &HaCfReport) {
+        let settings = &report.settings;
+        let place = |name: &str| place_of(report, name);
+        match (settings.watchdog_ms(), settings.watchdog_wait) {
+            (Some(time_ms), None) => {
+                let message = format!(
+                    "the watchdog is no guard against two owners: it resets a hung node {time_ms} ms after its \
+                     last beat, and the other node takes over after {} ms",
+                    settings.dead_time_ms
+                );
+                self.add(
+                    Severity::Hint,
+                    HA_CF,
+                    place("watchdog"),
+                    message,
+                    "add watchdog_wait on, on both nodes",
+                );
+            }
+            (None, Some(_)) => {
+                let message = "watchdog_wait waits for a watchdog, and this node has none".to_owned();
+                let help = "add watchdog /dev/watchdog, or watchdog software; the files should be the same";
+                self.add(Severity::Warning, HA_CF, place("watchdog_wait"), message, help);
+            }
+            (Some(time_ms), Some(Some(wait_ms))) if wait_ms < time_ms => {
+                let message = format!(
+                    "watchdog_wait ({wait_ms} ms) is shorter than the watchdog's time ({time_ms} ms)"
+                );
+                let help = "the other node takes over before this one is reset; write watchdog_wait on";
+                self.add(Severity::Warning, HA_CF, place("watchdog_wait"), message, help);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lines that watch nothing.
+    fn monitors(&mut self, report: &HaCfReport, resources: Option<&HaResourcesReport>) {
+        let place = || place_of(report, "monitor");
+        let settings = &report.settings;
+        if settings.auto_failback == AutoFailback::Legacy && !settings.monitors.is_empty() {
+            let message = "monitor has no effect with auto_failback legacy".to_owned();
+            return self.add(Severity::Warning, HA_CF, place(), message, "write auto_failback on or off");
+        }
+        let Some(resources) = resources else { return };
+        let known: Vec<&Resource> =
+            resources.resources.groups.iter().flat_map(|group| &group.resources).collect();
+        for name in settings.monitors.iter().map(|monitor| monitor.resource.as_str()) {
+            let named = |resource: &&Resource| resource.word == name || resource.script == name;
+            if name != "all" && !known.iter().any(named) {
+                let message = format!("monitor {name}: haresources has no such resource");
+                self.add(
+                    Severity::Warning,
+                    HA_CF,
+                    place(),
+                    message,
+                    "name a word of haresources, its script, or all",
+                );
+            }
         }
     }
 

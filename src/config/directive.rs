@@ -4,7 +4,7 @@
 //! To add a directive: one row here and its function in [`super::apply`] (media: `medium`).
 
 use super::apply::{self, Apply};
-use super::{clients, fencing, guards, medium, ping, split_brain};
+use super::{clients, fencing, medium, ping, split_brain, watching};
 
 /// How a directive's arguments are cut (messaging spec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,12 @@ pub const DIRECTIVES: &[Directive] = &[
     row("takeover", Line, None, true, Supported, fencing::takeover,
         "take over at once, after a delay, or when a person confirms"),
     row("watchdog", List, None, true, Supported, apply::watchdog, "watchdog device"),
-    row("alarm", Line, None, false, Supported, guards::alarm, "who is told of what needs a person"),
+    row("watchdog_wait", List, None, true, Supported, watching::watchdog_wait,
+        "a takeover waits for the other node's watchdog"),
+    row("monitor", Line, None, false, Supported, watching::monitor, "resources that are asked whether they work"),
+    row("own_addresses", List, None, true, Supported, watching::own_addresses,
+        "addresses that something else takes away are put back"),
+    row("alarm", Line, None, false, Supported, watching::alarm, "who is told of what needs a person"),
     row("use_apphbd", List, None, false, Supported, apply::use_apphbd, "be watched by apphbd"),
     row("parallel_groups", List, None, true, Supported, apply::parallel_groups,
         "start and stop groups at the same time"),

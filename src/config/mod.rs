@@ -17,7 +17,6 @@ mod clients;
 pub mod diagnostic;
 pub mod directive;
 mod fencing;
-mod guards;
 pub mod ha_cf;
 pub mod haresources;
 pub mod host;
@@ -31,6 +30,7 @@ pub mod source;
 pub mod split_brain;
 mod validate;
 pub mod value;
+mod watching;
 
 use std::path::{Path, PathBuf};
 

@@ -206,6 +206,21 @@ pub enum AutoJoin {
     Any,
 }
 
+/// One `monitor` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// A word of haresources, a script's name, or `all`.
+    pub resource: String,
+    /// From one question to the next, milliseconds, > 0.
+    pub interval_ms: u64,
+    /// How long an answer may take, milliseconds, > 0.
+    pub timeout_ms: u64,
+    /// Failures in a row that count, > 0.
+    pub failures: u32,
+    /// Restarts in place before the group is given away.
+    pub restarts: u32,
+}
+
 /// Who is told of alarms (`alarm`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlarmTarget {
@@ -323,6 +338,14 @@ pub struct HaCf {
     pub recorded: Vec<(String, String)>,
     /// The watchdog device.
     pub watchdog: Option<std::path::PathBuf>,
+    /// `monitor`, in file order.
+    pub monitors: Vec<Monitor>,
+    /// `own_addresses`, default true.
+    pub own_addresses: bool,
+    /// `watchdog_wait`; `Some(None)`: as long as the peer says.
+    pub watchdog_wait: Option<Option<u64>>,
+    /// `watchdog software`: the guard process resets the machine.
+    pub watchdog_software: bool,
     /// `stonith`, `stonith_host` and what belongs to them.
     pub fencing: FencingConfig,
     /// `takeover`
@@ -336,6 +359,13 @@ pub struct HaCf {
 }
 
 impl HaCf {
+    /// After so long without a beat the watchdog resets this host; `None` without one. A device counts
+    /// whole seconds ([`crate::daemon::watchdog`]).
+    pub fn watchdog_ms(&self) -> Option<u64> {
+        let guarded = self.watchdog.is_some() || self.watchdog_software;
+        guarded.then(|| super::split_brain::Guards::watchdog_ms(self.dead_time_ms))
+    }
+
     /// The value of a recorded directive as typed: what `cl_status hbparameter` prints. `crm` is
     /// answered with the value of `pacemaker` and the other way round.
     pub fn parameter(&self, name: &str) -> Option<&str> {

@@ -118,6 +118,7 @@ fn check_times(reader: &mut Reader<'_>) {
         reader.log(LogLevel::Info, "Initial dead time accounts for slow network startup time");
         reader.log(LogLevel::Info, "It should be >= deadtime and >= 10 seconds");
     }
+    reader.draft.settings.own_addresses = reader.draft.own_addresses.unwrap_or(true);
     reader.draft.settings.dead_ping_ms = reader.draft.dead_ping_ms.unwrap_or(dead);
     if let Some(ping) = reader.draft.dead_ping_ms.filter(|ping| *ping <= 2 * keepalive) {
         let text = format!("Ping dead time [{ping}] is too small compared to keeplive [{keepalive}]");

@@ -15,11 +15,13 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::cluster::event::{Job, JobId, JobOutcome};
+use crate::resource::by_hand::BY_DAEMON;
 use crate::sys::time::{monotonic_ms, unix_time_s};
 use crate::types::{NodeName, ResourceSet, DONE_VARIABLE};
 use crate::wire::message::{Field, Message, Value};
 
 use super::hooks::{self, Hook, Hooks, Queued};
+use super::services::Watched;
 
 /// Longest report line read; the rest of a longer one is dropped with it.
 const LINE_MAX_BYTES: u64 = 16 * 1024;
@@ -60,16 +62,18 @@ pub struct Children {
     shown_etc_dir: String,
     hook_runs: bool,
     jobs: usize,
+    /// In the order of `ClusterSettings::services`.
+    services: Vec<Watched>,
 }
 
 impl Children {
     /// With the environment of all children.
-    pub fn new(environment: Vec<(String, String)>) -> Self {
+    pub fn new(environment: Vec<(String, String)>, services: Vec<Watched>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let etc_dir = environment.iter().rev().find(|(name, _)| name == "HA_DIR");
         let shown_etc_dir = etc_dir.map(|(_, path)| path.clone()).unwrap_or_default();
         let hooks = Hooks::new(Path::new(&shown_etc_dir).join("rc.d"));
-        Self { environment, sender, receiver, hooks, shown_etc_dir, hook_runs: false, jobs: 0 }
+        Self { environment, sender, receiver, hooks, shown_etc_dir, hook_runs: false, jobs: 0, services }
     }
 
     /// No job and no script runs or waits.
@@ -82,8 +86,14 @@ impl Children {
         self.jobs += 1;
         let environment = self.environment.clone();
         let sender = self.sender.clone();
+        let service = match work {
+            Job::Restart(_, resource) | Job::Restore(_, resource) => {
+                self.services.get(usize::from(resource)).cloned()
+            }
+            _ => None,
+        };
         tokio::spawn(async move {
-            let outcome = run_job(work, cause.as_ref(), &environment, &sender).await;
+            let outcome = run_job(work, service, cause.as_ref(), &environment, &sender).await;
             let _ = sender.send(ChildEvent::Done { job, outcome });
         });
     }
@@ -217,6 +227,7 @@ fn cause_variables(work: Job, cause: &NodeName) -> Vec<(&'static str, String)> {
 
 async fn run_job(
     work: Job,
+    service: Option<Watched>,
     cause: Option<&NodeName>,
     environment: &[(String, String)],
     sender: &mpsc::UnboundedSender<ChildEvent>,
@@ -226,11 +237,19 @@ async fn run_job(
         Job::Release(_) => "release",
         Job::ReleaseActive(_) => "release-active",
         Job::Announce(_) => "announce",
+        Job::Restart(..) => "restart",
+        Job::Restore(..) => "restore",
+        Job::Halt(_) => "release",
     };
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut command = applet("ResourceManager", &["job", verb, work.set().as_str()], environment);
+        let index = service.as_ref().map(|service| service.index.to_string()).unwrap_or_default();
+        let arguments = match &service {
+            Some(service) => vec!["service", verb, &service.key, &index],
+            None => vec!["job", verb, work.set().as_str()],
+        };
+        let mut command = applet("ResourceManager", &arguments, environment);
         command.args(cause.map(NodeName::as_str)).stdout(Stdio::piped());
         command.envs(cause.map(|node| cause_variables(work, node)).into_iter().flatten());
         if let Ok(mut child) = command.spawn() {
@@ -242,7 +261,7 @@ async fn run_job(
                 return outcome;
             }
         }
-        let release = matches!(work, Job::Release(_) | Job::ReleaseActive(_));
+        let release = matches!(work, Job::Release(_) | Job::ReleaseActive(_) | Job::Halt(_));
         if !release || tries >= RELEASE_TRIES {
             return without_outcome(work);
         }
@@ -254,8 +273,10 @@ async fn run_job(
 /// have stopped may still be active.
 fn without_outcome(work: Job) -> JobOutcome {
     match work {
-        Job::Acquire(set) => JobOutcome { start_failed: set, stop_failed: ResourceSet::NONE },
-        Job::Release(set) | Job::ReleaseActive(set) => {
+        Job::Acquire(set) | Job::Restart(set, _) | Job::Restore(set, _) => {
+            JobOutcome { start_failed: set, stop_failed: ResourceSet::NONE }
+        }
+        Job::Release(set) | Job::ReleaseActive(set) | Job::Halt(set) => {
             JobOutcome { start_failed: ResourceSet::NONE, stop_failed: set }
         }
         Job::Announce(_) => JobOutcome::default(),
@@ -308,6 +329,7 @@ pub(super) fn applet_command(
         .args(arguments)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env(BY_DAEMON, "yes")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);

@@ -146,6 +146,8 @@ impl Driver {
         let command = match request {
             CommandRequest::Standby(set) => Command::Standby(set),
             CommandRequest::Takeover(set) => Command::Takeover(set),
+            CommandRequest::MaintenanceOn(for_ms) => Command::MaintenanceOn(for_ms),
+            CommandRequest::MaintenanceOff => Command::MaintenanceOff,
             CommandRequest::ConfirmTakeover => Command::ConfirmTakeover,
         };
         self.feed(Input::Command { request: id, command });

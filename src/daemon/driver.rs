@@ -6,8 +6,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use tokio::signal::unix::SignalKind;
-
 use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
 use crate::cluster::handoff::HandoffError;
 use crate::cluster::settings::Membership;
@@ -34,12 +32,14 @@ use super::groups::Groups;
 use super::guard::record::Post;
 use super::host_cache::HostCache;
 use super::layout::Layout;
+use super::own_addresses::OwnAddresses;
 use super::packets::BadPackets;
 use super::pings;
 use super::questions::{Answered, Questions};
-use super::reload::{Change, Found, Reload};
+use super::reload::Reload;
 use super::respawn::{Consequence, Respawn, RespawnEvent, RESTART_PATIENCE, STOP_PATIENCE};
 use super::service_manager::ServiceManager;
+use super::services::watched;
 use super::test_options::TestOptions;
 use super::upgrade::{Program, State};
 use super::watchdog::Watchdog;
@@ -161,6 +161,7 @@ pub(super) struct Driver {
     copies: Copies,
     conflicts: ConflictWatch,
     alarms: Alarms,
+    own_addresses: OwnAddresses,
     pub(super) local: NodeName,
     reload: Reload,
     signals: Signals,
@@ -206,6 +207,7 @@ impl Driver {
             groups.report(line);
         }
         let alarms = Alarms::new(&ha_cf.alarms, &plan.local, &environment, &logger);
+        let services = watched(ha_cf, resources, &plan.local);
         let digest = Input::ResourcesDigest(resources.digest());
         cluster.handle(now(), digest);
         Ok(Self {
@@ -213,8 +215,8 @@ impl Driver {
             respawn: Respawn::new(&ha_cf.clients, environment.clone(), logger.clone()),
             fifo,
             fifo_path,
-            children: Children::new(environment.clone()),
-            questions: Questions::new(environment, plans(&plan)),
+            children: Children::new(environment.clone(), services.clone()),
+            questions: Questions::new(environment, plans(&plan, services.clone())),
             groups,
             host_cache: HostCache::new(&plan.layout, logger.clone()),
             parameters: parameters(ha_cf, server.directory_gid(), plan.manage_resources),
@@ -225,11 +227,12 @@ impl Driver {
             copies: Copies::default(),
             conflicts: ConflictWatch::start(resources, &logger, alarms.bell()),
             alarms,
+            own_addresses: OwnAddresses::start(&services, &logger),
             local: plan.local.clone(),
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
-            watchdog: open_watchdog(ha_cf, &logger),
+            watchdog: open_watchdog(ha_cf, &plan.post, &logger),
             apphb: apphb_client(ha_cf, &plan.layout),
             test_options,
             successor: Successor::default(),
@@ -290,6 +293,7 @@ impl Driver {
                     from_programs = true;
                     self.script(event);
                 }
+                resource = self.own_addresses.next() => self.feed(Input::ResourceLost(resource)),
                 alarm = self.alarms.next() => self.alarms.raise(&alarm),
                 () = self.alarm.fired() => {}
             }
@@ -378,46 +382,6 @@ impl Driver {
         }
     }
 
-    fn signal(&mut self, kind: SignalKind) {
-        if kind == SignalKind::terminate() || (kind == SignalKind::interrupt() && self.foreground) {
-            self.command_of_ours(Command::Shutdown);
-        } else if kind == SignalKind::hangup() {
-            self.logger.reopen();
-            self.reload.begin();
-        } else if kind == SignalKind::user_defined1() {
-            self.change_debug(self.debug_level.saturating_add(1));
-        } else if kind == SignalKind::user_defined2() {
-            self.change_debug(self.debug_level.saturating_sub(1));
-        }
-    }
-
-    fn change_debug(&mut self, level: u8) {
-        self.debug_level = level;
-        crate::log::set_debug_level(level);
-        let text = format!("debug now set to {level} [pid {}]", std::process::id());
-        self.logger.log(LogLevel::Debug, &text);
-    }
-
-    /// Whatever SIGHUP found (messaging spec 7.3). The files were read elsewhere.
-    fn reloaded(&mut self, found: Found) {
-        let goes_on = matches!(found.change, Change::Nothing | Change::Keys(_));
-        self.program_found(found.program, goes_on);
-        let (options, lines) = found.test_options;
-        self.logger.log_all(self.test_options.replace(options, lines));
-        match found.change {
-            Change::Nothing => self.logger.log(LogLevel::Info, "Configuration unchanged."),
-            Change::Keys(keys) => {
-                self.logger.log(LogLevel::Info, "Rereading authentication file.");
-                self.keys = keys;
-                self.copies.forget_believed();
-            }
-            Change::Settings => self.successor.quick_restart_wanted = true,
-            Change::Broken(text) => {
-                self.logger.log(LogLevel::Error, &format!("{text}: what runs goes on unchanged"));
-            }
-        }
-    }
-
     fn child(&mut self, event: ChildEvent) {
         match event {
             ChildEvent::Report { line } => self.groups.report(&line),
@@ -463,7 +427,7 @@ impl Driver {
             self.manager.alive();
         }
         self.respawn.stop(patience);
-        self.respawn.is_stopped() && self.conflicts.is_stopped()
+        self.respawn.is_stopped() && self.conflicts.is_stopped() && self.own_addresses.is_stopped()
     }
 
     fn command_of_ours(&mut self, command: Command) {
@@ -516,7 +480,7 @@ impl Driver {
             Output::KeepHosts { list, hosts } => self.host_cache.keep(list, &hosts),
             Output::Beat => {
                 self.successor.beat_ms = monotonic_ms();
-                self.logger.log_all(self.watchdog.feed());
+                self.feed_watchdog();
                 self.manager.alive();
                 self.logger.log_all(self.apphb.beat(monotonic_ms()));
             }

@@ -14,6 +14,7 @@
 //! resolves no name once it stands; lines for the log are written by children of its own.
 
 pub mod record;
+mod software_watchdog;
 pub mod verdict;
 
 use std::fs;
@@ -23,12 +24,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::reboot::{reboot, RebootMode};
 use nix::sys::signal::{kill, SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
 
 use crate::config::settings::HaCf;
 use crate::log::Logger;
-use crate::sys::fork::{fork, leave, next_end, ChildEnd, Fork};
+use crate::sys::fork::{fork, leave, next_end, wait_for_signal, ChildEnd, Fork};
 use crate::sys::process::set_title;
 use crate::sys::sched::{lock_memory, set_realtime};
 use crate::sys::time::monotonic_ms;
@@ -39,7 +41,8 @@ use super::layout::Layout;
 use super::process::PidFile;
 use super::start::{add_options, StartOptions};
 use super::upgrade::{identity, pass_on, Program};
-use record::{Condition, Pipe, Post, Record, Task};
+use record::{Condition, Left, Pipe, Post, Record, Task};
+use software_watchdog::SoftwareWatchdog;
 use verdict::{Deaths, Verdict};
 
 /// Exit code of a process that could not execute its program, as shells have it.
@@ -110,6 +113,7 @@ pub fn stand(guarded: Guarded<'_>) -> io::Result<Position> {
         }
         Ok(Fork::Parent(daemon)) => {
             let oom_before = fs::read_to_string(OOM_FILE).ok();
+            let watchdog_ms = guarded.ha_cf.watchdog_ms().filter(|_| guarded.ha_cf.watchdog_software);
             let guard = Guard {
                 guarded,
                 pipe,
@@ -121,6 +125,8 @@ pub fn stand(guarded: Guarded<'_>) -> io::Result<Position> {
                 hung: false,
                 deaths: Deaths::default(),
                 former: None,
+                seen: None,
+                watchdog: SoftwareWatchdog::new(watchdog_ms),
             };
             Ok(Position::Guard(guard.watch()))
         }
@@ -147,6 +153,9 @@ struct Guard<'a> {
     deaths: Deaths,
     /// What the life before the present one left.
     former: Option<Record>,
+    /// What the present one left, as far as it was looked at.
+    seen: Option<Record>,
+    watchdog: SoftwareWatchdog,
 }
 
 impl Guard<'_> {
@@ -159,8 +168,14 @@ impl Guard<'_> {
         }
         let _ = fs::write(OOM_FILE, OOM_NEVER);
         loop {
-            match self.signals.wait() {
-                Ok(Signal::SIGCHLD) => {
+            let signal = match self.watchdog.pause() {
+                None => self.signals.wait().map_err(std::io::Error::from).map(Some),
+                Some(pause) => wait_for_signal(&self.signals, pause),
+            };
+            self.watch_beats();
+            match signal {
+                Ok(None) => {}
+                Ok(Some(Signal::SIGCHLD)) => {
                     while let Some((pid, end)) = next_end() {
                         if pid == self.daemon {
                             if let Some(code) = self.ended(end) {
@@ -169,14 +184,36 @@ impl Guard<'_> {
                         }
                     }
                 }
-                Ok(GIVE_UP) => {
+                Ok(Some(GIVE_UP)) => {
                     self.hung = true;
                     let _ = kill(Pid::from_raw(self.daemon), Signal::SIGKILL);
                 }
-                Ok(signal) => drop(kill(Pid::from_raw(self.daemon), signal)),
+                Ok(Some(signal)) => drop(kill(Pid::from_raw(self.daemon), signal)),
                 Err(_) => {}
             }
         }
+    }
+
+    /// `watchdog software`: a daemon that does not beat any more costs the machine a reset, or, where
+    /// that is not possible, its own life and everything it runs.
+    fn watch_beats(&mut self) {
+        if self.watchdog.pause().is_none() || self.hung {
+            return;
+        }
+        if let Some(record) = self.pipe.last() {
+            self.watchdog.feed(&record);
+            self.seen = Some(record);
+        }
+        if !self.watchdog.is_overdue(monotonic_ms()) {
+            return;
+        }
+        let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
+        self.say(&format!(
+            "no beat for the time of the watchdog, and this machine cannot be reset ({error}): heartbeat is \
+             killed and all resources are stopped"
+        ));
+        self.hung = true;
+        let _ = kill(Pid::from_raw(self.daemon), Signal::SIGKILL);
     }
 
     /// The daemon ended; the value is this process's exit code when nothing is left to do.
@@ -186,7 +223,8 @@ impl Guard<'_> {
             return Some(EXIT_LOST);
         }
         // One that was brought back and ended before it left word is responsible for the former's.
-        let record = self.pipe.last().or(self.former);
+        let record = self.pipe.last().or(self.seen.take()).or(self.former);
+        self.watchdog.disarm();
         let (pid, how) = (self.daemon, describe(end));
         if self.hung {
             self.say(&format!(
@@ -266,6 +304,8 @@ impl Guard<'_> {
         match fork()? {
             Fork::Parent(pid) => {
                 self.daemon = pid;
+                self.seen = None;
+                self.watchdog.disarm();
                 Ok(())
             }
             Fork::Child => {
@@ -290,7 +330,8 @@ impl Guard<'_> {
             let away = record.awaits_failback && !held.is_empty();
             let _ = pass_on(&mut command, None, away, &layout.run_dir, pid_file.file());
             let guard = u32::try_from(nix::unistd::getppid().as_raw()).unwrap_or(0);
-            let _ = self.pipe.pass_on(&mut command, guard, record.beat_ms, task);
+            let left = Left { beat_ms: record.beat_ms, task, maintenance: record.maintenance };
+            let _ = self.pipe.pass_on(&mut command, guard, left);
             let _ = command.exec();
         }
     }

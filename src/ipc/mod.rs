@@ -11,6 +11,7 @@ pub mod cl_status;
 pub mod client;
 pub mod command;
 pub mod frame;
+pub mod maintenance;
 pub mod members;
 pub mod requests;
 pub mod server;

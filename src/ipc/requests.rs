@@ -111,6 +111,10 @@ pub enum CommandRequest {
     Standby(ResourceSet),
     /// This node wants the set; from this node's viewpoint.
     Takeover(ResourceSet),
+    /// Maintenance begins, for so many milliseconds.
+    MaintenanceOn(u64),
+    /// Maintenance ends.
+    MaintenanceOff,
     /// A person knows that the other node is down: a takeover that waits goes on.
     ConfirmTakeover,
 }
@@ -440,6 +444,12 @@ fn command(caller: &Caller, parameters: &Parameters, request: &Message) -> Answe
     let refuse = |reason: &str| replies(vec![command_reply(Err(reason))]);
     if uid != 0 && parameters.command_gid != Some(gid) {
         return refuse("only root and the group of the socket's directory may give this command");
+    }
+    if request.text("command") == Some("maintenance") {
+        let for_ms = request.decimal("for_ms");
+        return effect(Effect::Command(
+            for_ms.map_or(CommandRequest::MaintenanceOff, CommandRequest::MaintenanceOn),
+        ));
     }
     if request.text("command") == Some("confirm-takeover") {
         return effect(Effect::Command(CommandRequest::ConfirmTakeover));

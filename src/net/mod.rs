@@ -21,6 +21,7 @@ pub mod nd;
 pub mod netlink;
 mod netlink_change;
 pub mod netlink_message;
+pub mod notices;
 pub mod ping;
 pub mod send_ua;
 pub mod smtp;

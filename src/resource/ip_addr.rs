@@ -27,7 +27,7 @@ use crate::sys::print;
 
 use super::ip_parameters::{from_arguments, split_label, unsupported, AddressFlags, PARAMETERS};
 use super::ipv6_addr;
-use super::{Action, Agent, Context, ExitCode};
+use super::{by_hand, Action, Agent, Context, ExitCode};
 
 /// The agent of an address alone in haresources.
 pub const IPADDR: Agent = Agent {
@@ -71,6 +71,7 @@ fn run(context: &Context, action: Action) -> ExitCode {
         Ok(agent) => agent,
         Err(code) => return code,
     };
+    by_hand::note(context.value("ip"), action);
     let result = match action {
         Action::Start => agent.start(),
         Action::Stop => agent.stop(),

@@ -11,7 +11,7 @@ use crate::net::netlink::NetlinkError;
 use crate::net::snapshot::Snapshot;
 
 use super::ip_addr::{need_root, IpAddr, Rules};
-use super::{Action, Agent, Call, Context, ExitCode, Parameter, WrongArguments};
+use super::{by_hand, Action, Agent, Call, Context, ExitCode, Parameter, WrongArguments};
 
 /// The agent.
 pub const IPV6ADDR: Agent = Agent {
@@ -72,6 +72,7 @@ fn run(context: &Context, action: Action) -> ExitCode {
         Ok(address) => address,
         Err(code) => return code,
     };
+    by_hand::note(context.value("ipv6addr"), action);
     let result = match action {
         Action::Start => address.start(),
         Action::Stop => address.stop(),

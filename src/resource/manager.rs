@@ -17,11 +17,14 @@ use crate::config::value;
 use crate::sys::print;
 use crate::types::{ResourceSet, DONE_VARIABLE};
 
+use super::by_hand;
 use super::ip_run::{any_active_of_each, start_together, stop_together, Run, StartedAddress, StoppedAddress};
 use super::mail_to;
 use super::runner::{MemberState, Runner};
 use super::script::{current_host, is_executable_file};
 use super::script_log::ScriptLog;
+
+mod service;
 
 /// Pause before the set of a group that failed to start is given to the other node.
 const STANDBY_DELAY: Duration = Duration::from_secs(30);
@@ -43,13 +46,14 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
     let manager = match words.first() {
         Some(&ALARM_MAIL) => return mail_to::alarm(&words[1..], &log),
         Some(&DELAYED_STANDBY) => return delayed_standby(words.get(1).copied().unwrap_or("")),
-        _ => Manager::new(log, words.first() == Some(&"job")),
+        _ => Manager::new(log, matches!(words.first(), Some(&("job" | "service")))),
     };
     match words.as_slice() {
         ["job", work, set, gone @ ..] if gone.len() <= 1 => match (Work::from_word(work), set.parse()) {
             (Some(work), Ok(set)) => manager.job(work, set, gone.first().copied()),
             _ => usage(called_as),
         },
+        ["service", verb, key, index] => manager.service(verb, key, index),
         ["listkeys", node, ..] => {
             manager.print(|group| manager.node_matches(group, node).then(|| group.key().to_owned()))
         }
@@ -293,6 +297,7 @@ impl Manager {
         match (work, begun) {
             (_, Begun::Idle) => (),
             (Work::Acquire, begun) => {
+                group.resources.iter().for_each(|resource| by_hand::starts(&resource.word));
                 let started = if let Begun::Started(started) = begun { started } else { Vec::new() };
                 if let Err(failure) = self.runner.take_group(group, started, &mut observer) {
                     result = GroupResult { start_failed: true, stop_failed: failure.stop_failed };
@@ -357,6 +362,7 @@ impl Manager {
             Ok(None) => return 0,
             Err(code) => return code,
         };
+        group.resources.iter().for_each(|resource| by_hand::starts(&resource.word));
         match self.runner.take_group(group, Vec::new(), &mut |_, _, _| ()) {
             Ok(()) => 0,
             Err(failure) => {
@@ -368,7 +374,10 @@ impl Manager {
 
     fn give_by_hand(&self, key: &str) -> u8 {
         match self.find(key) {
-            Ok(Some(group)) => self.runner.give_group(group, Vec::new(), &mut |_, _, _| ()).code,
+            Ok(Some(group)) => {
+                group.resources.iter().for_each(|resource| by_hand::stops(&resource.word));
+                self.runner.give_group(group, Vec::new(), &mut |_, _, _| ()).code
+            }
             Ok(None) => 0,
             Err(code) => code,
         }

@@ -13,6 +13,7 @@ mod apache_check;
 pub mod apache_config;
 mod apache_process;
 pub mod audible_alarm;
+pub mod by_hand;
 pub mod command;
 pub mod delay;
 pub mod drbd;

@@ -304,6 +304,11 @@ impl Runner {
         self.log.line(&format!("info: Running {} {} {operation}", address.path.display(), address.words));
     }
 
+    /// Starts one resource; `false` when that failed.
+    pub(super) fn start_alone(&self, word: &str) -> bool {
+        self.operate(word, "start") == 0
+    }
+
     /// Tells the network again where an address is. `None` for what is no built-in address, else
     /// whether it is active here.
     pub fn announce(&self, word: &str) -> Option<bool> {

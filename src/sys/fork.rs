@@ -2,8 +2,31 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+
+/// Waits for one of these signals, which must be blocked, at most for `limit`; `None` when the time is
+/// over or another signal interrupted.
+///
+/// # Errors
+/// The kernel's.
+pub fn wait_for_signal(signals: &SigSet, limit: Duration) -> io::Result<Option<Signal>> {
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: both point to whole values that live through the call; no information is asked for.
+    let number = unsafe { libc::sigtimedwait(signals.as_ref(), std::ptr::null_mut(), &limit) };
+    if number >= 0 {
+        return Ok(Signal::try_from(number).ok());
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
+        error => Err(error),
+    }
+}
 
 /// Which side of [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

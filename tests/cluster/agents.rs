@@ -47,7 +47,7 @@ pub struct RunningJob {
 impl RunningJob {
     /// It stops something.
     pub fn is_release(&self) -> bool {
-        matches!(self.work, Job::Release(_) | Job::ReleaseActive(_))
+        matches!(self.work, Job::Release(_) | Job::ReleaseActive(_) | Job::Halt(_))
     }
 }
 
@@ -76,6 +76,12 @@ pub struct Kernel {
     pub faults: AgentFaults,
     /// Starts that failed here since the last boot, per group.
     pub failed_starts: Vec<u32>,
+    /// Per group: what runs there does not work; how many restarts do not help.
+    pub sick: Vec<Option<u32>>,
+    /// Per group: restarts in place since the last boot.
+    pub restarts: Vec<u32>,
+    /// Per group: addresses put back since the last boot.
+    pub restored: Vec<u32>,
 }
 
 impl Kernel {
@@ -85,6 +91,9 @@ impl Kernel {
             groups: vec![GroupState::Idle; groups],
             faults: AgentFaults::none(groups),
             failed_starts: vec![0; groups],
+            sick: vec![None; groups],
+            restarts: vec![0; groups],
+            restored: vec![0; groups],
         }
     }
 
@@ -100,7 +109,7 @@ impl Kernel {
             let state = &mut self.groups[group];
             match job.work {
                 Job::Acquire(_) if *state == GroupState::Idle => *state = GroupState::Starting,
-                Job::Release(_) | Job::ReleaseActive(_) if state.is_present() => {
+                Job::Release(_) | Job::ReleaseActive(_) | Job::Halt(_) if state.is_present() => {
                     *state = GroupState::Stopping
                 }
                 _ => {}
@@ -111,6 +120,9 @@ impl Kernel {
     /// A child ends: what it achieved, from that node's viewpoint.
     pub fn finish(&mut self, node: usize, job: &RunningJob) -> JobOutcome {
         let mut outcome = JobOutcome::default();
+        for &group in &job.groups {
+            self.mend(group, job.work);
+        }
         for &group in &job.groups {
             let set = set_of(node, group);
             match self.groups[group] {
@@ -125,6 +137,17 @@ impl Kernel {
             }
         }
         outcome
+    }
+
+    fn mend(&mut self, group: usize, work: Job) {
+        match work {
+            Job::Restart(..) => {
+                self.restarts[group] += 1;
+                self.sick[group] = self.sick[group].and_then(|left| left.checked_sub(1));
+            }
+            Job::Restore(..) => self.restored[group] += 1,
+            _ => {}
+        }
     }
 
     /// A child was killed in the middle: what it touched stays, as a half-started or half-stopped

@@ -193,7 +193,7 @@ impl World {
         let after_ms = self.random.between(1, 8);
         let life = self.hosts[host].life;
         match what {
-            Question::Fence { .. } | Question::FenceDevice { .. } => return None,
+            Question::Fence { .. } | Question::FenceDevice { .. } | Question::Monitor { .. } => return None,
             Question::Lease { word } => {
                 let boot = self.surroundings.boots[host];
                 let step = DiskStep { word: *word, asked_ms: self.now_ms, boot };

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ha_core::cluster::alarm::Alarm;
 use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
+use ha_core::cluster::settings::ServiceSettings;
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
-use crate::agents::{Kernel, RunningJob};
+use crate::agents::{set_of, Kernel, RunningJob};
 use crate::core::{Cluster, ClusterSettings};
 use crate::network::Random;
 use crate::world::{link_name, Config, Delivery, Event, Recording, World};
@@ -108,6 +109,16 @@ impl Host {
     }
 }
 
+/// One resource for each group, where they are watched.
+fn services(host: usize, config: &Config) -> Vec<ServiceSettings> {
+    let service = |group: usize| ServiceSettings {
+        set: set_of(host, group),
+        word: format!("service{}", group + 1),
+        monitor: config.outside.monitor,
+    };
+    (0..config.nodes).map(service).collect()
+}
+
 /// Hosts: power, daemons, pauses.
 impl World {
     pub(crate) fn start(&mut self, host: usize) {
@@ -190,6 +201,8 @@ impl World {
             resume,
             membership: Default::default(),
             takeover: config.outside.settings(),
+            services: services(host, config),
+            watchdog_ms: config.outside.watchdog_ms,
             random_seed,
             faults: config.faults,
         }

@@ -30,10 +30,13 @@ mod former_life;
 mod guard_runs;
 mod guards;
 mod handover;
+mod maintenance;
 mod mutations;
 mod original_peer;
 mod partition;
 mod replay;
+mod services;
+mod watchdog_wait;
 
 /// The cluster under test: the one place that says which.
 mod core {

@@ -63,6 +63,8 @@ impl Play {
             local_keys: vec!["key1".to_owned()],
             resume,
             takeover: Default::default(),
+            services: Vec::new(),
+            watchdog_ms: None,
             random_seed: 7,
             faults: Faults::default(),
             membership: Default::default(),

@@ -1,7 +1,7 @@
 //! The world outside the pair: it answers questions of daemons, and what it is asked to do happens.
 
 use ha_core::cluster::event::{Finding, Input, Question, QuestionId};
-use ha_core::cluster::settings::TakeoverSettings;
+use ha_core::cluster::settings::{MonitorSettings, TakeoverSettings, WatchdogWait};
 
 use crate::guarded::Guarding;
 use crate::host::Host;
@@ -12,6 +12,12 @@ use crate::world::{Event, World};
 pub struct Outside {
     /// The guards of the pair.
     pub guards: Guarding,
+    /// `monitor all`
+    pub monitor: Option<MonitorSettings>,
+    /// The watchdog of each host.
+    pub watchdog_ms: Option<u64>,
+    /// `watchdog_wait`
+    pub watchdog_wait: Option<WatchdogWait>,
     /// The gates that daemons are configured with; devices follow from `switches`.
     pub takeover: TakeoverSettings,
     /// Power switches that each daemon has, in order.
@@ -56,6 +62,7 @@ impl Outside {
     /// What daemons are configured with.
     pub fn settings(&self) -> TakeoverSettings {
         let mut settings = self.takeover.clone();
+        settings.watchdog = self.watchdog_wait;
         settings.fencing.devices = (0..self.switches.len()).map(|at| format!("switch {at}")).collect();
         self.guards.settings(&mut settings);
         settings
@@ -93,6 +100,11 @@ impl World {
             return;
         }
         match what {
+            Question::Monitor { resource } => {
+                let sick = self.hosts[host].kernel.sick[usize::from(*resource)].is_some();
+                let answer = if sick { Finding::No("sick".to_owned()) } else { Finding::Yes };
+                self.later(2, host, question, Then::Say(answer));
+            }
             Question::FenceDevice { .. } => self.later(1, host, question, Then::Say(Finding::Yes)),
             Question::Fence { node, device } => {
                 let victim = (0..self.hosts.len()).find(|other| self.config.name(*other) == *node);

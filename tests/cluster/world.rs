@@ -118,6 +118,10 @@ pub enum Action {
     FailStarts(usize, usize, u32),
     /// The same for stops.
     FailStops(usize, usize, u32),
+    /// What runs of that group on that host stops working; so many restarts do not help.
+    Sicken(usize, usize, u32),
+    /// Something takes an address of the group away from the host.
+    Lose(usize, usize),
     /// The next jobs of a host hang until the world is healed.
     Hang(usize, u32),
     /// A fault around the guards of a host, on or off.
@@ -319,6 +323,12 @@ impl World {
                 self.hosts[host].kernel.faults.start_fails[group] = count;
             }
             Action::FailStops(host, group, count) => self.hosts[host].kernel.faults.stop_fails[group] = count,
+            Action::Sicken(host, group, restarts) => self.hosts[host].kernel.sick[group] = Some(restarts),
+            Action::Lose(host, group) => {
+                if self.hosts[host].is_serving() {
+                    self.feed(host, Input::ResourceLost(group as u16));
+                }
+            }
             Action::Hang(host, count) => self.hosts[host].kernel.faults.hangs = count,
             Action::Trouble(host, trouble, on) => self.surroundings.set(host, trouble, on),
         }

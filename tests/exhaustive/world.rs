@@ -371,6 +371,8 @@ impl World {
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume: this.resume.take(),
             takeover: Default::default(),
+            services: Vec::new(),
+            watchdog_ms: None,
             random_seed: 7,
             faults: self.config.faults,
             membership: Default::default(),

@@ -18,6 +18,7 @@ mod reload;
 mod serial;
 mod upgrade;
 mod watchdog;
+mod watching;
 
 use std::time::{Duration, Instant};
 

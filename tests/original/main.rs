@@ -29,3 +29,4 @@ mod status_tool;
 mod stonith;
 mod transitions;
 mod upgrade;
+mod watching;

@@ -36,6 +36,8 @@ impl One {
             resume: None,
             membership,
             takeover: Default::default(),
+            services: Vec::new(),
+            watchdog_ms: None,
             random_seed: 7,
             faults: Faults::default(),
         };

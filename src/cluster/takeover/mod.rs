@@ -33,6 +33,7 @@ mod guards;
 mod lease;
 mod reachable;
 mod resource_fence;
+mod watchdog;
 
 /// THE TABLE of gates, in the order in which they are passed.
 const GATES: &[Gate] = &[
@@ -49,6 +50,12 @@ const GATES: &[Gate] = &[
         standing: true,
         look: Cluster::look_at_arbiter,
         describe: Cluster::arbiter_describe,
+    },
+    Gate {
+        name: "watchdog",
+        standing: false,
+        look: Cluster::look_at_watchdog,
+        describe: Cluster::describe_watchdog,
     },
     Gate {
         name: "fencing",
@@ -238,6 +245,9 @@ impl Cluster {
             self.log(LogLevel::Info, "Resource takeover cancelled - shutdown in progress.");
             return;
         }
+        if self.maintenance_keeps(ever_heard) {
+            return;
+        }
         if self.is_legacy() && self.claims.peer_left {
             return self.legacy_take_all();
         }
@@ -385,7 +395,7 @@ impl Cluster {
         pending.answer = None;
     }
 
-    fn ask_question(&mut self, what: Question) -> QuestionId {
+    pub(super) fn ask_question(&mut self, what: Question) -> QuestionId {
         self.takeover.last_question += 1;
         let question = QuestionId(self.takeover.last_question);
         self.outputs.push_back(Output::Ask { question, what });
@@ -400,7 +410,7 @@ impl Cluster {
 
     /// An answer; one that nobody waits for any more changes nothing.
     pub(super) fn answered(&mut self, question: QuestionId, answer: Finding) {
-        if self.guards_answered(question, &answer) {
+        if self.guards_answered(question, &answer) || self.service_answered(question, &answer) {
             return;
         }
         if let Some(pending) = &mut self.takeover.pending {

@@ -1,5 +1,6 @@
 //! What the driver leaves for the guard.
 
+use crate::cluster::alarm::{Alarm, AlarmKind, AlarmState};
 use crate::cluster::event::{Command, ExitReason, Input};
 use crate::types::LogLevel;
 
@@ -12,6 +13,11 @@ impl Driver {
     pub(super) fn former_life(&mut self) {
         if let Some(at_ms) = self.post.former_beat_ms() {
             self.feed(Input::FormerBeat(at_ms));
+        }
+        // One that goes on with a whole state knows of maintenance.
+        let former = self.post.former_maintenance().filter(|_| !self.cluster.in_maintenance());
+        if let Some((until_ms, version)) = former {
+            self.feed(Input::FormerMaintenance { until_ms, version });
         }
     }
 
@@ -41,6 +47,19 @@ impl Driver {
             held: self.cluster.holding(),
             condition,
             awaits_failback: self.cluster.awaits_failback(),
+            maintenance: self.cluster.maintenance_word(),
+        });
+    }
+
+    /// With each beat.
+    pub(super) fn feed_watchdog(&mut self) {
+        let Some((level, text)) = self.watchdog.feed() else { return };
+        self.logger.log(level, &text);
+        self.alarms.raise(&Alarm {
+            kind: AlarmKind::WatchdogFailed,
+            state: AlarmState::Once,
+            subject: self.local.to_string(),
+            text,
         });
     }
 

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use crate::cluster::settings::{
     ArbiterSettings, AskSettings, ClusterSettings, Faults, FencingSettings, LeaseSettings, TakeoverSettings,
+    WatchdogWait,
 };
 use crate::config::settings as config;
 use crate::config::split_brain::Guards;
 use crate::config::Configuration;
 use crate::ipc::requests::Parameters;
 use crate::log::Logger;
+use crate::types::LogLevel;
 use crate::wire::{self, WireFormat};
 
 use super::super::apphb_client::ApphbClient;
 use super::super::command_line::LEGACY_VERSION;
+use super::super::guard::record::Post;
 use super::super::layout::Layout;
 use super::super::questions::{GuardPlans, Plans};
+use super::super::services::{watched, Watched};
 use super::super::watchdog::Watchdog;
 use super::super::{clients, pings};
 use super::Plan;
@@ -51,6 +55,11 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
         membership: plan.membership.clone(),
         local_keys,
         resume: plan.resume,
+        services: watched(ha_cf, &plan.configuration.resources, &plan.local)
+            .into_iter()
+            .map(|watched| watched.settings)
+            .collect(),
+        watchdog_ms: ha_cf.watchdog_ms(),
         takeover: takeover_settings(ha_cf),
         random_seed: u64::from(std::process::id()) << 32 | u64::from(plan.uuid.0[0]) | plan.generation.0 << 8,
         faults: Faults::default(),
@@ -58,13 +67,20 @@ pub(super) fn cluster_settings(plan: &Plan) -> ClusterSettings {
 }
 
 /// What runs for questions of the cluster.
-pub(super) fn plans(plan: &Plan) -> Plans {
+pub(super) fn plans(plan: &Plan, services: Vec<Watched>) -> Plans {
     let Configuration { ha_cf, resources, .. } = &plan.configuration;
     Plans {
         devices: ha_cf.fencing.devices.clone(),
+        services,
         fencing_limit: Duration::from_millis(ha_cf.fencing.limit_ms),
         guards: GuardPlans::new(ha_cf, resources, &plan.local),
     }
+}
+
+/// How long a takeover waits for the other node's watchdog.
+fn watchdog_wait(ha_cf: &config::HaCf) -> Option<WatchdogWait> {
+    let else_ms = ha_cf.watchdog_ms().unwrap_or(ha_cf.dead_time_ms + 1000);
+    ha_cf.watchdog_wait.map(|time| time.map_or(WatchdogWait::Announced(else_ms), WatchdogWait::Fixed))
 }
 
 /// The gates of a takeover.
@@ -96,6 +112,7 @@ fn takeover_settings(ha_cf: &config::HaCf) -> TakeoverSettings {
         ask_before_take: guards
             .ask_before_take
             .map(|ask| AskSettings { most_ms: ask.most_ms, then_take: ask.then_take }),
+        watchdog: watchdog_wait(ha_cf),
     }
 }
 
@@ -116,7 +133,14 @@ pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32, manage_resource
 }
 
 /// The device of `watchdog`, armed; without the directive one that does nothing.
-pub(super) fn open_watchdog(ha_cf: &config::HaCf, logger: &Logger) -> Watchdog {
+pub(super) fn open_watchdog(ha_cf: &config::HaCf, post: &Post, logger: &Logger) -> Watchdog {
+    if ha_cf.watchdog_software {
+        let text = match post.is_guarded() {
+            true => (LogLevel::Notice, "Using the software watchdog: the guard process resets this machine"),
+            false => (LogLevel::Error, "The software watchdog needs the guard process, and there is none"),
+        };
+        logger.log(text.0, text.1);
+    }
     let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
     let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
     logger.log_all(lines);

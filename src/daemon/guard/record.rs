@@ -13,11 +13,11 @@ use nix::fcntl::OFlag;
 use crate::sys::process::{adopt_inherited, drop_at_exec};
 use crate::types::ResourceSet;
 
-/// `READ WRITE GUARD BEAT TASK`: descriptors of the pipe, the guard's process, when the last beat of
+/// `READ WRITE GUARD BEAT MAINTENANCE WORD TASK`: descriptors of the pipe, the guard's process, when the last beat of
 /// the life before left, and `leave` where this life is to do nothing but say goodbye.
 const VARIABLE: &str = "HA_GUARD";
 /// First word of each line.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// Longest line; shorter than what a pipe takes in one piece.
 const LINE_MAX_BYTES: usize = 200;
 /// The task in words.
@@ -66,13 +66,27 @@ pub struct Record {
     pub condition: Condition,
     /// Foreign sets are held because the peer is away.
     pub awaits_failback: bool,
+    /// Until when maintenance lasts, and the number of that word
+    /// ([`crate::cluster::Cluster::maintenance_word`]).
+    pub maintenance: (u64, u64),
 }
 
 impl Record {
     fn to_line(self) -> String {
-        let Self { beat_ms, limit_ms, program: (device, inode), held, condition, awaits_failback } = self;
+        let Self {
+            beat_ms,
+            limit_ms,
+            program: (device, inode),
+            held,
+            condition,
+            awaits_failback,
+            maintenance,
+        } = self;
+        let (until_ms, word_number) = maintenance;
         let (word, peer) = (condition.word(), if awaits_failback { "away" } else { "-" });
-        format!("{VERSION} {beat_ms} {limit_ms} {device} {inode} {held} {word} {peer}\n")
+        format!(
+            "{VERSION} {beat_ms} {limit_ms} {device} {inode} {held} {word} {peer} {until_ms} {word_number}\n"
+        )
     }
 
     fn from_line(line: &str) -> Option<Self> {
@@ -90,8 +104,18 @@ impl Record {
             "-" => false,
             _ => return None,
         };
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let maintenance = (number()?, number()?);
         let rest = words.next();
-        rest.is_none().then_some(Self { beat_ms, limit_ms, program, held, condition, awaits_failback })
+        rest.is_none().then_some(Self {
+            beat_ms,
+            limit_ms,
+            program,
+            held,
+            condition,
+            awaits_failback,
+            maintenance,
+        })
     }
 }
 
@@ -102,6 +126,17 @@ pub enum Task {
     Serve,
     /// Everything is stopped: to tell the peer, and to end.
     Leave,
+}
+
+/// What one life leaves to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// When its last beat left, 0 if none did.
+    pub beat_ms: u64,
+    /// What the next one is for.
+    pub task: Task,
+    /// As [`Record::maintenance`].
+    pub maintenance: (u64, u64),
 }
 
 /// Both ends of the pipe.
@@ -143,12 +178,14 @@ impl Pipe {
     ///
     /// # Errors
     /// The kernel's; the program starts without a guard then.
-    pub fn pass_on(&self, command: &mut Command, guard: u32, beat_ms: u64, task: Task) -> io::Result<()> {
+    pub fn pass_on(&self, command: &mut Command, guard: u32, left: Left) -> io::Result<()> {
         drop_at_exec(&self.reader, false)?;
         drop_at_exec(&self.writer, false)?;
         let (reader, writer) = (self.reader.as_raw_fd(), self.writer.as_raw_fd());
+        let Left { beat_ms, task, maintenance: (until_ms, word) } = left;
         let task = if task == Task::Leave { LEAVE } else { "-" };
-        command.env(VARIABLE, format!("{reader} {writer} {guard} {beat_ms} {task}"));
+        let value = format!("{reader} {writer} {guard} {beat_ms} {until_ms} {word} {task}");
+        command.env(VARIABLE, value);
         Ok(())
     }
 }
@@ -161,6 +198,8 @@ pub struct Post {
     last: Option<Record>,
     /// When the last beat of the life before left.
     former_beat_ms: Option<u64>,
+    /// What it knew of maintenance.
+    former_maintenance: Option<(u64, u64)>,
     leaves: bool,
     told: bool,
 }
@@ -178,8 +217,8 @@ impl Post {
         std::env::remove_var(VARIABLE);
         let mut words = value.split(' ');
         let mut number = || words.next()?.parse::<u64>().ok();
-        let (Some(reader), Some(writer), Some(guard), Some(beat_ms)) =
-            (number(), number(), number(), number())
+        let (Some(reader), Some(writer), Some(guard), Some(beat_ms), Some(until_ms), Some(word)) =
+            (number(), number(), number(), number(), number(), number())
         else {
             return Self::default();
         };
@@ -192,6 +231,7 @@ impl Post {
             pipe: Some(Pipe { reader, writer }),
             guard: u32::try_from(guard).unwrap_or(0),
             former_beat_ms: (beat_ms > 0).then_some(beat_ms),
+            former_maintenance: (word > 0).then_some((until_ms, word)),
             leaves: task == Some(LEAVE),
             ..Self::default()
         }
@@ -205,6 +245,11 @@ impl Post {
     /// When the last beat of the life before left, if there was one.
     pub fn former_beat_ms(&self) -> Option<u64> {
         self.former_beat_ms
+    }
+
+    /// What the life before knew of maintenance, as [`Record::maintenance`].
+    pub fn former_maintenance(&self) -> Option<(u64, u64)> {
+        self.former_maintenance
     }
 
     /// This life is there to say goodbye.
@@ -237,8 +282,12 @@ impl Post {
     /// # Errors
     /// As [`Pipe::pass_on`].
     pub fn pass_on(&self, command: &mut Command) -> io::Result<()> {
-        let beat_ms = self.last.map_or(0, |record| record.beat_ms);
-        self.pipe.as_ref().map_or(Ok(()), |pipe| pipe.pass_on(command, self.guard, beat_ms, Task::Serve))
+        let left = Left {
+            beat_ms: self.last.map_or(0, |record| record.beat_ms),
+            task: Task::Serve,
+            maintenance: self.last.map(|record| record.maintenance).unwrap_or_default(),
+        };
+        self.pipe.as_ref().map_or(Ok(()), |pipe| pipe.pass_on(command, self.guard, left))
     }
 }
 
@@ -254,6 +303,7 @@ mod tests {
             held: ResourceSet::LOCAL,
             condition: Condition::AtRest,
             awaits_failback: true,
+            maintenance: (5, 6),
         }
     }
 

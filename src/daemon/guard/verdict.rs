@@ -81,6 +81,7 @@ mod tests {
             held: ResourceSet::ALL,
             condition,
             awaits_failback: false,
+            maintenance: (0, 0),
         }
     }
 

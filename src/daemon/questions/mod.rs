@@ -23,10 +23,12 @@ use crate::config::settings::FencingDevice;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
+use super::services::Watched;
 use guards::{first_line, DiskChild};
 
 mod fence;
 mod guards;
+mod monitor;
 
 pub use guards::GuardPlans;
 
@@ -44,6 +46,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Plans {
     /// The devices in the order of `FencingSettings::devices`.
     pub devices: Vec<FencingDevice>,
+    /// The resources in the order of `ClusterSettings::services`.
+    pub services: Vec<Watched>,
     /// How long a device may take for one reset.
     pub fencing_limit: Duration,
     /// What the guards need.
@@ -135,6 +139,7 @@ impl Questions {
     /// Starts what answers the question.
     pub fn ask(&mut self, question: QuestionId, what: &Question) {
         let inquiry = match what {
+            Question::Monitor { resource } => monitor::inquiry(&self.plans, *resource),
             Question::Fence { node, device } => fence::reset(&self.plans, node, *device),
             Question::FenceDevice { device } => fence::check(&self.plans, *device),
             Question::Lease { .. } if self.disk_child.hangs() => Err("the disk hangs".to_owned()),

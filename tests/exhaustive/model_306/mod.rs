@@ -181,8 +181,8 @@ impl Model {
             Command::QuickRestart => {
                 self.outputs.push(Output::Exit(ExitReason::QuickRestart(self.resources.hold)));
             }
-            // it has no such request
-            Command::ConfirmTakeover => {}
+            // it has no such requests
+            Command::ConfirmTakeover | Command::MaintenanceOn(_) | Command::MaintenanceOff => {}
         }
     }
 

@@ -1,0 +1,52 @@
+//! The peer's watchdog gets its time: a hung peer is reset before its resources are taken
+//! (`watchdog_wait`).
+//!
+//! A watchdog is fed with each beat that leaves. One whose peer stopped beating resets it so long after
+//! its last beat, so who waits for that and a margin after the last beat that was heard takes from nobody
+//! who hangs. It says nothing of a peer that is cut off and beats on.
+
+use crate::types::LogLevel;
+
+use super::super::settings::WatchdogWait;
+use super::super::Cluster;
+use super::{Confirm, Pending, Verdict};
+
+/// What the reset may be late: clocks of devices count seconds. Milliseconds.
+const MARGIN_MS: u64 = 1000;
+
+impl Cluster {
+    /// See the file's head.
+    pub(super) fn look_at_watchdog(&mut self, pending: &mut Pending) -> Verdict {
+        let (Some(wait), Some(peer)) = (self.settings.takeover.watchdog, self.peer()) else {
+            return Verdict::Open;
+        };
+        let announced_ms = peer.extension.as_ref().and_then(|peer| peer.watchdog_ms);
+        let time_ms = match wait {
+            WatchdogWait::Announced(else_ms) => announced_ms.unwrap_or(else_ms),
+            WatchdogWait::Fixed(time_ms) => time_ms,
+        };
+        // It was declared dead so long after its last beat, where there was one.
+        let silent_ms = if pending.ever_heard { peer.dead_after_ms } else { 0 };
+        let due_ms = pending.gate_since_ms.saturating_sub(silent_ms) + time_ms + MARGIN_MS;
+        let now_ms = self.now.monotonic_ms;
+        if now_ms >= due_ms {
+            return Verdict::Open;
+        }
+        let why = format!("the watchdog of node {} gets its {time_ms} ms and {MARGIN_MS} ms more", peer.name);
+        if pending.step == 0 {
+            pending.step = 1;
+            let left_ms = due_ms - now_ms;
+            self.log(LogLevel::Info, &format!("Resource takeover in {left_ms} ms: {why}"));
+        }
+        pending.due_ms = Some(due_ms);
+        Verdict::Wait { why, confirm: Confirm::Opens }
+    }
+
+    pub(super) fn describe_watchdog(&self) -> Option<String> {
+        let time = match self.settings.takeover.watchdog? {
+            WatchdogWait::Announced(_) => "as long as it said".to_owned(),
+            WatchdogWait::Fixed(time_ms) => format!("{time_ms} ms"),
+        };
+        Some(format!("a takeover waits for the other node's watchdog ({time}): it resets a node that hangs"))
+    }
+}

@@ -1,0 +1,131 @@
+//! Directives of ours that watch and warn: what each does with one argument.
+
+use super::apply::{boolean, Fault, Word};
+use super::diagnostic::Severity;
+use super::ha_cf::Reader;
+use super::settings::{AlarmTarget, Monitor};
+use super::value;
+
+/// Most `monitor` lines.
+const MONITORS_MAX: usize = 1000;
+/// Most failures and restarts of one.
+const COUNT_MAX: u32 = 1000;
+/// Longest time of a directive here, milliseconds: a day.
+const TIME_MAX_MS: u64 = 86_400_000;
+/// Most `alarm` lines.
+const ALARMS_MAX: usize = 8;
+
+/// `alarm PROGRAM [ARGUMENT ...]` or `alarm mail ADDRESS[,ADDRESS...] [smtp=HOST[:PORT]]`.
+pub(super) fn alarm(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    const HELP: &str = "expected a program with its full path, or mail and addresses separated by commas";
+    let mut words = word.text.split_whitespace();
+    let target = match words.next() {
+        None => return Err(Fault::new("nobody is named", HELP)),
+        Some("mail") => {
+            let addresses = words.next().ok_or_else(|| Fault::new("the mail address is missing", HELP))?;
+            if addresses.split(',').any(|address| !is_mail_address(address)) {
+                return Err(Fault::new(format!("`{addresses}` is no list of mail addresses"), HELP));
+            }
+            let server = match words.next().map(|word| word.strip_prefix("smtp=").unwrap_or_default()) {
+                None => None,
+                Some("") => {
+                    return Err(Fault::new("unknown word behind the addresses", "expected smtp=HOST[:PORT]"))
+                }
+                Some(server) => Some(server.to_owned()),
+            };
+            if words.next().is_some() {
+                return Err(Fault::new("words follow the mail server", HELP));
+            }
+            AlarmTarget::Mail { addresses: addresses.to_owned(), server }
+        }
+        Some(path) if path.starts_with('/') => {
+            if !(reader.host.is_executable)(path) {
+                let message = format!("`{path}` cannot be executed: nobody will be told of alarms by it");
+                let help = "put the program there; it is looked for again with each alarm".to_owned();
+                reader.remark(Severity::Warning, reader.place(word), message, help);
+            }
+            AlarmTarget::Program { path: path.to_owned(), arguments: words.map(str::to_owned).collect() }
+        }
+        Some(other) => return Err(Fault::new(format!("`{other}` is neither mail nor a full path"), HELP)),
+    };
+    let alarms = &mut reader.draft.settings.alarms;
+    if alarms.len() >= ALARMS_MAX {
+        return Err(Fault::new(format!("more than {ALARMS_MAX} alarm lines"), ""));
+    }
+    alarms.push(target);
+    Ok(())
+}
+
+/// As far as needed so that nothing in it is an option or a command.
+fn is_mail_address(text: &str) -> bool {
+    let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\\');
+    !text.is_empty() && !text.starts_with('-') && !text.contains(forbidden)
+}
+
+/// `monitor RESOURCE|all [interval=10s] [timeout=20s] [failures=3] [restarts=2]`
+pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    const HELP: &str = "expected a resource as in haresources or all, then interval=TIME timeout=TIME \
+                        failures=NUMBER restarts=NUMBER";
+    let mut words = word.text.split_whitespace();
+    let resource = words.next().ok_or_else(|| Fault::new("the resource is missing", HELP))?;
+    let mut monitor = Monitor {
+        resource: resource.to_owned(),
+        interval_ms: 10_000,
+        timeout_ms: 20_000,
+        failures: 3,
+        restarts: 2,
+    };
+    for word in words {
+        let (name, value) =
+            word.split_once('=').ok_or_else(|| Fault::new(format!("`{word}` has no value"), HELP))?;
+        let wrong = || Fault::new(format!("`{value}` is no value of {name}"), HELP);
+        let number = |least: u32| value.parse().ok().filter(|number| (least..=COUNT_MAX).contains(number));
+        match name {
+            "interval" => monitor.interval_ms = time(value).ok_or_else(wrong)?,
+            "timeout" => monitor.timeout_ms = time(value).ok_or_else(wrong)?,
+            "failures" => monitor.failures = number(1).ok_or_else(wrong)?,
+            "restarts" => monitor.restarts = number(0).ok_or_else(wrong)?,
+            _ => return Err(Fault::new(format!("`{name}` is not known here"), HELP)),
+        }
+    }
+    let monitors = &mut reader.draft.settings.monitors;
+    if monitors.iter().any(|known| known.resource == monitor.resource) {
+        return Err(Fault::new(format!("`{resource}` is monitored by another line"), "one line is enough"));
+    }
+    if monitors.len() >= MONITORS_MAX {
+        return Err(Fault::new(format!("more than {MONITORS_MAX} monitor lines"), ""));
+    }
+    monitors.push(monitor);
+    Ok(())
+}
+
+/// A time as everywhere in ha.cf, also with `s` for seconds and `m` for minutes; above 0, at most a day.
+fn time(text: &str) -> Option<u64> {
+    let time_ms = match (text.strip_suffix("ms"), text.strip_suffix('s'), text.strip_suffix('m')) {
+        (None, Some(seconds), _) => value::time_ms(seconds)?.value,
+        (None, None, Some(minutes)) => value::time_ms(minutes)?.value.checked_mul(60)?,
+        _ => value::time_ms(text)?.value,
+    };
+    (1..=TIME_MAX_MS).contains(&time_ms).then_some(time_ms)
+}
+
+pub(super) fn own_addresses(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    reader.draft.own_addresses = Some(boolean(word)?);
+    Ok(())
+}
+
+/// `watchdog_wait on|off|TIME`
+pub(super) fn watchdog_wait(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
+    reader.draft.settings.watchdog_wait = match (value::boolean(word.text), time(word.text)) {
+        (Some(false), _) => None,
+        (Some(true), _) => Some(None),
+        (None, Some(time_ms)) => Some(Some(time_ms)),
+        (None, None) => {
+            return Err(Fault::new(
+                format!("`{}` is no time", word.text),
+                "expected on, off or the time of the other node's watchdog",
+            ))
+        }
+    };
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What stops working, or is taken away, while a node holds it.
+
+use std::time::Duration;
+
+use crate::common::pairs::{group, Pair, ADDRESSES};
+
+/// Runs while its file is there; where `/run/sick` is, it says that it does not.
+const SERVICE: &str = "#!/bin/sh\n\
+    case $1 in\n\
+    start) touch /run/service;;\n\
+    stop) rm -f /run/service;;\n\
+    status) if [ -e /run/service ] && [ ! -e /run/sick ]; then echo running; else echo stopped; fi;;\n\
+    esac\n";
+const WATCHED: [&str; 2] =
+    ["auto_failback on", "monitor service interval=200ms timeout=10s failures=2 restarts=1"];
+
+fn pair(more: &[&str]) -> Option<Pair> {
+    let pair = Pair::new(more, &[format!("{} service", group(0)), group(1)])?;
+    for host in pair.world.hosts() {
+        host.write_file_with_mode("/etc/ha.d/resource.d/service", SERVICE, 0o755).expect("write");
+    }
+    pair.allow(&["does not work", "put back", "giving up", "giving them to the other node", "giving up"]);
+    pair.allow(&[
+        "maintenance",
+        "died (signal 9)",
+        "taken away",
+        "Return code",
+        "Network is down",
+        "cannot send packet",
+    ]);
+    pair.start_both();
+    pair.settled("local", "local");
+    Some(pair)
+}
+
+fn is_there(pair: &Pair, node: usize, file: &str) -> bool {
+    pair.host(node).run(&["test", "-e", file]).is_ok_and(|output| output.code == Some(0))
+}
+
+/// The address of the first group is on the node, by its kernel.
+fn has(pair: &Pair, node: usize) -> bool {
+    pair.host(node).addresses().expect("addresses").contains(&ADDRESSES[0])
+}
+
+fn delete(pair: &Pair) {
+    pair.run(0, &["ip", "addr", "del", &format!("{}/24", ADDRESSES[0]), "dev", "eth0"]);
+}
+
+#[test]
+fn a_dead_service_is_restarted_and_then_given_away() {
+    let Some(pair) = pair(&WATCHED) else { return };
+    pair.mark();
+    pair.run(0, &["rm", "/run/service"]);
+    pair.wait("it runs again", || is_there(&pair, 0, "/run/service"));
+    pair.logged(0, &["restart 1 of 1, with what comes after it in its group"]);
+    assert!(has(&pair, 0), "the address before it was left alone");
+    pair.settled("local", "local");
+    pair.run(0, &["touch", "/run/sick"]);
+    pair.wait("it moves", || pair.is_owned_as(["none", "all"]));
+    assert!(is_there(&pair, 1, "/run/service") && !is_there(&pair, 0, "/run/service"));
+    assert_eq!(pair.times_logged(1, "wants to go standby [local]"), 1, "{}", pair.log(1));
+}
+
+#[test]
+fn an_address_that_is_taken_away_is_put_back() {
+    let Some(pair) = pair(&["auto_failback off"]) else { return };
+    delete(&pair);
+    pair.wait("the address is back", || has(&pair, 0));
+    pair.run(0, &["ip", "link", "set", "eth0", "down"]);
+    pair.wait("the interface is up", || {
+        pair.run(0, &["ip", "-o", "link", "show", "dev", "eth0"]).contains(",UP")
+    });
+    pair.wait("the address is there", || has(&pair, 0));
+    pair.settled("local", "local");
+    // By hand it may be stopped, and is left alone until somebody starts it.
+    let key = pair.run(0, &["/ha", "ResourceManager", "listkeys", "node1"]);
+    pair.run(0, &["/ha", "ResourceManager", "givegroup", key.trim()]);
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!has(&pair, 0), "put back against a person's will");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_away_in_a_loop_goes_to_the_other_node() {
+    let Some(pair) = pair(&["auto_failback off"]) else { return };
+    let thief = format!("while :; do ip addr del {}/24 dev eth0 2>/dev/null; sleep 0.05; done", ADDRESSES[0]);
+    pair.host(0).spawn(&["sh", "-c", &thief], "/var/log/thief").expect("thief");
+    pair.wait("it moves", || pair.is_owned_as(["none", "all"]));
+    let count =
+        pair.times_logged(0, "Running /etc/ha.d/resource.d/IPaddr2") + pair.times_logged(0, "IPaddr2 10");
+    assert!(count < 40, "it is put back a few times only: {}", pair.log(0));
+}
+
+#[test]
+fn maintenance_outlives_the_daemon_and_nothing_is_touched() {
+    let Some(pair) = pair(&WATCHED) else { return };
+    let ha = |node: usize, words: &[&str]| pair.host(node).run(&[&["/ha"], words].concat()).expect("ha");
+    assert_eq!(ha(0, &["maintenance", "on", "--for", "1h"]).code, Some(0));
+    pair.wait("the other node knows", || ha(1, &["status"]).stdout.contains("MAINTENANCE"));
+    delete(&pair);
+    pair.run(0, &["rm", "/run/service"]);
+    let pid = pair.daemon_pid(0);
+    pair.host(0).run(&["kill", "-9", &pid]).expect("kill");
+    pair.wait("it is brought back", || pair.daemon_pid(0) != pid);
+    pair.wait("it knows", || ha(0, &["status"]).stdout.contains("MAINTENANCE"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!is_there(&pair, 0, "/run/service"));
+    assert_eq!(pair.host(0).command("hb_standby", &[]).expect("standby").code, Some(1));
+    assert_eq!(ha(1, &["maintenance", "off"]).code, Some(0));
+    pair.wait("the service is restarted", || is_there(&pair, 0, "/run/service"));
+    assert_eq!(ha(1, &["maintenance", "off"]).code, Some(1));
+}

@@ -1,0 +1,45 @@
+//! What a 3.0.6 sees when one of ours watches its resources: an ordinary standby. Maintenance, which it
+//! would not keep, is refused.
+
+use ha_core::demo::world::HostKind;
+
+use crate::common::pairs::group;
+use crate::pair::pair_with;
+use crate::scripts::write;
+
+/// Runs while its file is there; where `/run/sick` is, it says that it does not.
+const SERVICE: &str = "#!/bin/sh\n\
+    case $1 in\n\
+    start) touch /run/service;;\n\
+    stop) rm -f /run/service;;\n\
+    status) if [ -e /run/service ] && [ ! -e /run/sick ]; then echo running; else echo stopped; fi;;\n\
+    esac\n";
+
+#[test]
+fn a_service_that_dies_is_given_to_a_3_0_6_by_an_ordinary_standby() {
+    let kinds = [HostKind::Ours, HostKind::Original];
+    let groups = [format!("{} service", group(0)), group(1)];
+    let Some(pair) = pair_with(kinds, &["auto_failback off"], &groups) else { return };
+    for host in pair.world.hosts() {
+        write(host, "/etc/ha.d/resource.d/service", SERVICE);
+    }
+    let monitor = "monitor service interval=200ms timeout=10s failures=2 restarts=1";
+    let ha_cf = pair.ha_cf(&["auto_failback off", monitor]);
+    pair.host(0).write_file("/etc/ha.d/ha.cf", &ha_cf).expect("ha.cf");
+    pair.allow(&["does not work", "giving up", "giving them to the other node"]);
+    pair.start_both();
+    pair.settled("local", "local");
+    let refused = pair.host(0).run(&["/ha", "maintenance", "on"]).expect("ha");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("3.0.6"), "{refused:?}");
+    pair.run(0, &["rm", "/run/service"]);
+    let runs = |node: usize| {
+        pair.host(node).run(&["test", "-e", "/run/service"]).is_ok_and(|output| output.code == Some(0))
+    };
+    pair.wait("it is restarted in place", || runs(0));
+    assert!(pair.is_owned_as(["local", "local"]));
+    pair.run(0, &["touch", "/run/sick"]);
+    pair.wait("the other node has it", || runs(1) && pair.is_owned_as(["none", "all"]));
+    assert_eq!(pair.times_logged(1, "node1 wants to go standby [local]"), 1, "{}", pair.log(1));
+    assert!(!runs(0));
+}
