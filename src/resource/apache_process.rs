@@ -132,8 +132,9 @@ mod tests {
     fn only_the_server_itself_counts() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
-        let (program, config) = (Path::new("/bin/sleep"), Path::new("60"));
-        let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        // A time that no other test sleeps for, lest that one ends it.
+        let (program, config) = (Path::new("/bin/sleep"), Path::new("3571"));
+        let mut child = Command::new("/bin/sleep").arg("3571").spawn().unwrap();
         fs::write(&file, format!("{}\n", child.id())).unwrap();
         assert_eq!(server_in(&file, program, config), Some(child.id()));
         assert_eq!(server_in(&file, Path::new("/usr/sbin/apache2"), Path::new("/etc/x")), None);

@@ -375,7 +375,7 @@ mod tests {
             ("portno", "80;reboot"),
             ("portno", "-j"),
             ("action", "-j"),
-            ("ip", "::1"),
+            ("ip", "::1 -j ACCEPT"),
             ("ip", "1.2.3.4 -j ACCEPT"),
             ("direction", "up"),
         ] {
