@@ -367,6 +367,7 @@ impl Cluster {
         let Some(extension) = self.peer().and_then(|peer| peer.extension.clone()) else {
             return;
         };
+        self.note_who_is_known(&extension, number);
         if self.settings.auto_failback == AutoFailback::Legacy || self.claims.peer_left {
             return;
         }

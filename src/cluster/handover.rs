@@ -13,6 +13,8 @@ use super::handoff::Form;
 use super::jobs::Purpose;
 use super::Cluster;
 
+mod news;
+
 /// Wait for the peer's consent, milliseconds (resources spec 9).
 const CONSENT_MS: u64 = 10_000;
 /// What the peer's clock and the way of a message may add to [`CONSENT_MS`], milliseconds.
@@ -61,6 +63,8 @@ pub(super) struct Handover {
     /// Sequence number of the peer's newest message of the dialogue: an older one that a
     /// retransmission brings late belongs to a dialogue that is over.
     peer_newest: u64,
+    /// A beat came that the peer sent after it had heard this life of ours.
+    peer_knows_us: bool,
     /// A 3.0.6 peer that we agreed with said that it has begun.
     release_began: bool,
     since_ms: u64,
@@ -71,14 +75,16 @@ impl Handover {
     /// Of a dialogue that is over.
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.number("handover.peer_newest", &mut self.peer_newest);
+        form.flag("handover.peer_knows_us", &mut self.peer_knows_us);
         form.flag("handover.release_began", &mut self.release_began);
     }
 
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { step, origin, peer_newest, release_began, since_ms, until_ms } = self;
+        let Self { step, origin, peer_newest, peer_knows_us, release_began, since_ms, until_ms } = self;
         into.add((step, release_began));
         into.peer_number(*peer_newest);
+        into.add(peer_knows_us);
         match step {
             Step::Idle => {}
             Step::AwaitConsent(_) => {
@@ -362,18 +368,6 @@ impl Cluster {
     /// A 3.0.6 peer reports that it is in transition.
     pub(super) fn peer_is_releasing(&mut self) {
         self.handover.release_began = true;
-    }
-
-    fn is_news_of_dialogue(&mut self, message: &Message) -> bool {
-        let number = message.hex("seq").unwrap_or(0);
-        let news = number > self.handover.peer_newest;
-        self.handover.peer_newest = self.handover.peer_newest.max(number);
-        news
-    }
-
-    /// A new life of the peer numbers its messages anew.
-    pub(super) fn handover_peer_restarted(&mut self) {
-        self.handover.peer_newest = 0;
     }
 
     /// The peer wants to give `giver_set` (its viewpoint).

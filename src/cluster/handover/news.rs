@@ -1,0 +1,34 @@
+//! Which messages of a dialogue are news, and which a retransmission brings when all is over.
+
+use crate::types::SequenceNumber;
+use crate::wire::message::Message;
+
+use super::super::node::Extension;
+use super::super::Cluster;
+
+impl Cluster {
+    /// The peer sent it after everything that we know of the dialogue.
+    pub(super) fn is_news_of_dialogue(&mut self, message: &Message) -> bool {
+        let number = message.hex("seq").unwrap_or(0);
+        let news = number > self.handover.peer_newest;
+        self.handover.peer_newest = self.handover.peer_newest.max(number);
+        news
+    }
+
+    /// A new life of the peer numbers its messages anew.
+    pub(in super::super) fn handover_peer_restarted(&mut self) {
+        self.handover.peer_newest = 0;
+        self.handover.peer_knows_us = false;
+    }
+
+    /// The first beat that a peer of ours sent after it had heard this life: what it said in a dialogue
+    /// before that, it said to the life before. A gap in its numbers, asked for at our start, brings it
+    /// again.
+    pub(in super::super) fn note_who_is_known(&mut self, extension: &Extension, number: SequenceNumber) {
+        let known = extension.hears_generation == Some(self.settings.generation);
+        if known && !self.handover.peer_knows_us {
+            self.handover.peer_knows_us = true;
+            self.handover.peer_newest = self.handover.peer_newest.max(number.0);
+        }
+    }
+}
