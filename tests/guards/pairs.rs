@@ -204,7 +204,7 @@ fn who_reaches_no_ping_node_gives_up() {
     }
     never_two(&world, Duration::from_secs(3), "node1 is cut off", |owners| owners == ["node2"]);
     heal(&world);
-    assert_eq!(owners(&world), ["node2"]);
+    assert_eq!(owners(&world), ["node2"], "{}", common::logs(&world));
 }
 
 #[test]

@@ -22,7 +22,12 @@ pub(in crate::cluster) struct Reachable {
     worse_ms: Option<u64>,
     /// Given up for want of ping nodes.
     lost: bool,
+    /// When last no ping node had answered for [`SILENT_KEEPALIVES`].
+    silent_ms: Option<u64>,
 }
+
+/// A ping node is asked once per keepalive; so many answers may be lost.
+const SILENT_KEEPALIVES: u64 = 3;
 
 impl Reachable {
     /// Nothing may be held.
@@ -37,9 +42,10 @@ impl Reachable {
 
     /// What decides.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { worse_ms, lost } = self;
+        let Self { worse_ms, lost, silent_ms } = self;
         into.add(lost);
         into.moment_if(*worse_ms, u64::MAX);
+        into.moment_if(*silent_ms, u64::MAX);
     }
 }
 
@@ -52,6 +58,10 @@ impl Cluster {
     pub(in crate::cluster) fn advance_reachable(&mut self) {
         if !self.arbitrates_by_ping() || !self.liveness.communication_up || !self.settings.manage_resources {
             return;
+        }
+        let (now_ms, silent_ms) = (self.now.monotonic_ms, SILENT_KEEPALIVES * self.settings.keepalive_ms);
+        if !self.pings.iter().any(|ping| ping.answered_since(now_ms.saturating_sub(silent_ms))) {
+            self.takeover.guards.reachable.silent_ms = Some(now_ms);
         }
         if self.peer().is_some_and(|peer| peer.is_dead()) {
             self.takeover.guards.reachable.worse_ms = None;
@@ -133,9 +143,17 @@ impl Cluster {
         if !self.arbitrates_by_ping() || self.settings.faults.hold_cut_off {
             return Verdict::Open;
         }
-        let since_ms = pending.since_ms;
+        let (now_ms, since_ms) = (self.now.monotonic_ms, pending.since_ms);
+        // Where the way to the ping nodes has just come back, the way to the other node has too: it gets
+        // a deadtime to be heard.
+        let silent_ms = self.takeover.guards.reachable.silent_ms;
+        let fresh_ms =
+            silent_ms.map(|at_ms| at_ms + self.settings.dead_time_ms).filter(|at_ms| *at_ms > now_ms);
         if self.pings.iter().any(|ping| ping.answers() && ping.answered_since(since_ms)) {
-            return Verdict::Open;
+            let Some(fresh_ms) = fresh_ms else { return Verdict::Open };
+            pending.due_ms = Some(fresh_ms);
+            let why = "the ping nodes have only just answered again, and the other node may be heard too";
+            return Verdict::Wait { why: why.to_owned(), confirm: Confirm::Opens };
         }
         if self.pings.iter().all(super::super::ping::PingNode::is_dead) {
             self.say_refused("no ping node answers here");
