@@ -77,13 +77,13 @@ const REFUSALS: &[Refusal] = &[
         say: &["/etc/ha.d/ha.cf:12:3: error: `keepalve`", " 12 |   keepalve 2", "|   ^^^^^^^^", "keepalive"],
     },
     Refusal {
-        name: "directive without effect in this release",
+        name: "fencing device without parameters",
         spoil: |world, host| append(world, host, "stonith null /etc/x"),
-        log: &["ERROR: Directive [stonith] in /etc/ha.d//ha.cf is not supported by this release"],
+        log: &["ERROR: Invalid Stonith config file [/etc/x]"],
         say: &[
-            "/etc/ha.d/ha.cf:12:1: error: `stonith` is not supported",
+            "/etc/ha.d/ha.cf:12:9: error: `/etc/x` does not have the parameters of a null device",
             " 12 | stonith null /etc/x",
-            "| ^^^^^^^",
+            "|         ^^^^^^^^^^^",
         ],
     },
     Refusal {
