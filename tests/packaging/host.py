@@ -43,6 +43,11 @@ if [ -n "$4" ]; then
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     mount -t tmpfs tmp tmp
     echo "$3" > /etc/hostname
+    # The settings of the kernel are those of the machine: this systemd must not touch them.
+    mkdir -p /etc/systemd/system
+    for unit in systemd-sysctl systemd-modules-load systemd-udevd; do
+        ln -sf /dev/null /etc/systemd/system/$unit.service
+    done
     exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null < /dev/null > /srv/systemd.log 2>&1
 fi
 # As a first process it also waits for whom nobody else does.
