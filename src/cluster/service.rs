@@ -127,7 +127,7 @@ impl Cluster {
                 }
                 let monitor =
                     service.due_ms.filter(|_| settings.monitor.is_some() && service.asked.is_none());
-                let restore = service.lost.then(|| restore_due_ms(service));
+                let restore = service.lost.then(|| self.restore_due_ms(service));
                 monitor.into_iter().chain(restore).min()
             });
         due.min()
@@ -146,8 +146,8 @@ impl Cluster {
                 continue;
             }
             let now_ms = self.now.monotonic_ms;
-            if self.services.services[index].lost && now_ms >= restore_due_ms(&self.services.services[index])
-            {
+            let service = &self.services.services[index];
+            if service.lost && now_ms >= self.restore_due_ms(service) {
                 self.restore(index);
                 continue;
             }
@@ -263,6 +263,16 @@ impl Cluster {
         self.schedule(Job::Restore(set, index as u16), Purpose::Repair);
     }
 
+    /// When a lost address may be put back. One that is to be given away is not waited for.
+    fn restore_due_ms(&self, service: &Service) -> u64 {
+        let Some(last_ms) = service.restored_ms else { return 0 };
+        if service.restores >= RESTORES_MAX && self.somebody_can_take() {
+            return last_ms;
+        }
+        let doublings = service.restores.saturating_sub(1).min(10);
+        last_ms + (RESTORE_PAUSE_MS << doublings).min(RESTORE_PAUSE_MAX_MS)
+    }
+
     /// It could not be put back: tried again, later.
     pub(super) fn restored(&mut self, resource: u16, failed: bool) {
         if let Some(service) = self.services.services.get_mut(usize::from(resource)) {
@@ -293,11 +303,4 @@ impl Cluster {
             self.schedule(Job::Halt(set), Purpose::Repair);
         }
     }
-}
-
-/// When a lost address may be put back.
-fn restore_due_ms(service: &Service) -> u64 {
-    let Some(last_ms) = service.restored_ms else { return 0 };
-    let doublings = service.restores.saturating_sub(1).min(10);
-    last_ms + (RESTORE_PAUSE_MS << doublings).min(RESTORE_PAUSE_MAX_MS)
 }

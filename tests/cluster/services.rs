@@ -105,6 +105,16 @@ fn a_lost_address_is_put_back_at_once_and_then_slower() {
 }
 
 #[test]
+fn what_it_does_not_help_to_put_back_is_given_away_at_once() {
+    let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
+    // Put back at once and after 1, 2 and 4 seconds: then nobody is to be without it for another 8.
+    for _ in 0..90 {
+        pair.act(Action::Lose(A, HOME_A)).run_ms(100);
+    }
+    pair.owners(B, B).never_two();
+}
+
+#[test]
 fn what_is_lost_in_a_stop_is_not_put_back() {
     let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
     pair.standby(A, ResourceSet::LOCAL);
