@@ -1,6 +1,6 @@
 //! SIGHUP: what changed in the files, found out away from the deciding thread (messaging spec 7.3).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -19,7 +19,8 @@ pub enum Change {
     Nothing,
     /// Only the keys changed; these are the new ones.
     Keys(AuthKeys),
-    /// ha.cf changed and is good.
+    /// ha.cf or haresources changed and all files are good. 3.0.6 takes no notice of haresources here,
+    /// its scripts read it each time; what is watched and compared between the nodes follows from it.
     Settings,
     /// A changed file has errors. What runs stays as it is.
     Broken(String),
@@ -58,6 +59,8 @@ pub struct Reload {
     with_resources: bool,
     settings_file: PathBuf,
     keys_file: PathBuf,
+    /// `None` with `-M`.
+    resources_file: Option<PathBuf>,
     program: Program,
     seen: Times,
     sender: mpsc::UnboundedSender<(Times, Found)>,
@@ -69,6 +72,7 @@ pub struct Reload {
 struct Times {
     settings: Option<SystemTime>,
     keys: Option<SystemTime>,
+    resources: Option<SystemTime>,
 }
 
 impl Reload {
@@ -77,12 +81,14 @@ impl Reload {
     pub fn new(layout: &Layout, program: Program, with_resources: bool) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (settings_file, keys_file) = (layout.ha_cf(), layout.authkeys());
-        let seen = times(&settings_file, &keys_file);
+        let resources_file = with_resources.then(|| layout.haresources());
+        let seen = times(&settings_file, &keys_file, resources_file.as_deref());
         Self {
             directory: layout.etc_dir.clone(),
             with_resources,
             settings_file,
             keys_file,
+            resources_file,
             program,
             seen,
             sender,
@@ -100,10 +106,10 @@ impl Reload {
         let (directory, seen, sender) = (self.directory.clone(), self.seen, self.sender.clone());
         let with_resources = self.with_resources;
         let (settings_file, keys_file) = (self.settings_file.clone(), self.keys_file.clone());
-        let program = self.program.clone();
+        let (program, resources_file) = (self.program.clone(), self.resources_file.clone());
         let work = move || {
             crate::sys::sched::drop_realtime();
-            let found = times(&settings_file, &keys_file);
+            let found = times(&settings_file, &keys_file, resources_file.as_deref());
             let change = examine(&directory, with_resources, seen, found);
             let program = match change {
                 Change::Broken(_) => NewProgram::Same,
@@ -135,7 +141,7 @@ impl Reload {
     }
 }
 
-fn examine_program(program: &Program, directory: &std::path::Path, with_resources: bool) -> NewProgram {
+fn examine_program(program: &Program, directory: &Path, with_resources: bool) -> NewProgram {
     let Some(path) = program.replaced() else {
         return NewProgram::Same;
     };
@@ -146,19 +152,23 @@ fn examine_program(program: &Program, directory: &std::path::Path, with_resource
     }
 }
 
-fn times(settings_file: &std::path::Path, keys_file: &std::path::Path) -> Times {
-    let modified = |path: &std::path::Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
-    Times { settings: modified(settings_file), keys: modified(keys_file) }
+fn times(settings_file: &Path, keys_file: &Path, resources_file: Option<&Path>) -> Times {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    Times {
+        settings: modified(settings_file),
+        keys: modified(keys_file),
+        resources: resources_file.and_then(modified),
+    }
 }
 
-fn examine(directory: &std::path::Path, with_resources: bool, seen: Times, found: Times) -> Change {
+fn examine(directory: &Path, with_resources: bool, seen: Times, found: Times) -> Change {
     if seen == found {
         return Change::Nothing;
     }
     let load = if with_resources { config::load } else { config::load_without_resources };
     match load(directory, &HostFacts::gather()) {
         Err(failure) => Change::Broken(failure.to_string()),
-        Ok(_) if seen.settings != found.settings => Change::Settings,
+        Ok(_) if (seen.settings, seen.resources) != (found.settings, found.resources) => Change::Settings,
         Ok(loaded) => Change::Keys(loaded.configuration.auth_keys),
     }
 }

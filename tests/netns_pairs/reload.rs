@@ -1,11 +1,47 @@
 //! SIGHUP.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ha_core::demo::probe::{longest_silence, now_us};
 
 use crate::acts::*;
 use crate::common::pairs::{group, Pair, ADDRESSES, DEAD_TIME_MS, NODES, PATIENCE};
+
+/// A word more in haresources on both nodes: it is started, what ran runs on, and the nodes agree again.
+#[test]
+fn reload_with_a_changed_haresources() {
+    let Some(pair) = Pair::running(&["auto_failback on"]) else { return };
+    pair.allow(&["haresources differs"]);
+    let more = Ipv4Addr::new(192, 0, 2, 150);
+    let text = format!("{} IPaddr2::{more}/24/eth0\n{}\n", group(0), group(1));
+    let probe = pair.world.probe(ADDRESSES[0], Duration::from_millis(1)).expect("client asks");
+    probe.wait_answer(pair.host(0), 0, Duration::from_millis(20), PATIENCE).expect("an answer");
+    let began_us = now_us();
+    for node in [0, 1] {
+        pair.mark();
+        pair.host(node).write_file("/etc/ha.d/haresources", &text).expect("write");
+        pair.run(node, &["/usr/libexec/heartbeat/heartbeat", "-r"]);
+        pair.logged(node, &["info: Local status now set to: 'active'"]);
+        pair.settled("local", "local");
+    }
+    pair.world.wait_owner(more, NODES[0], PATIENCE).expect("the new address");
+    let silence = longest_silence(&probe.answers().expect("answers"), began_us).expect("answers");
+    assert!(silence.length_us() < DEAD_TIME_MS * 1000, "{silence:?}");
+    pair.wait("both have the same file", || {
+        [0, 1]
+            .iter()
+            .all(|node| !pair.run(*node, &["/ha", "status", "--json"]).contains("haresources differs"))
+    });
+    // A file with an error changes nothing.
+    pair.mark();
+    pair.allow(&["what runs goes on unchanged"]);
+    pair.host(0).write_file("/etc/ha.d/haresources", "node1\nnobody IPaddr2::192.0.2.9\n").expect("write");
+    pair.run(0, &["sh", "-c", "kill -HUP $(cat /var/run/heartbeat.pid)"]);
+    pair.logged(0, &["what runs goes on unchanged"]);
+    assert_eq!(pair.times_logged(0, "Performing heartbeat restart exec."), 0);
+    pair.settled("local", "local");
+}
 
 /// Ends only when it is killed.
 const STUBBORN: &str = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n";
