@@ -22,8 +22,6 @@ pub enum Support {
     Supported,
     /// Only some values; the text says which and why. The others stop the start.
     Limited(&'static str),
-    /// Its effect does not exist yet: the syntax is checked, then the start is refused.
-    NotYet,
     /// Never; the text says why. The start is refused.
     Refused(&'static str),
 }

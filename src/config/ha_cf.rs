@@ -214,22 +214,6 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if directive.support == Support::NotYet {
-            self.not_yet(name);
-        }
-    }
-
-    /// The directive is right, but nothing would do what it asks for.
-    fn not_yet(&mut self, name: &Word<'_>) {
-        let path = &self.source.logged_path;
-        let text = format!("Directive [{}] in {path} is not supported by this release", name.text);
-        self.log(LogLevel::Error, text);
-        self.remark(
-            Severity::Error,
-            self.place(name),
-            format!("`{}` is not supported by this release", name.text),
-            "nothing would act on it, so the cluster does not start; take the line out".into(),
-        );
     }
 
     /// Applies one argument and keeps it for scripts and clients.
