@@ -8,7 +8,7 @@ use ha_core::config::host::HostFacts;
 use ha_core::config::{Origin, DIRECTORY_DEFAULT};
 use ha_core::setup::check::check;
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub const APPLET: Applet =
@@ -28,14 +28,9 @@ fn definition() -> Command {
 }
 
 fn run(invocation: &Invocation) -> u8 {
-    let words = std::iter::once(invocation.called_as.clone().into()).chain(invocation.arguments.clone());
-    let matches = match definition().try_get_matches_from(words) {
+    let matches = match matches_of(definition(), "ha check", invocation) {
         Ok(matches) => matches,
-        Err(error) => {
-            // nothing is left to do when even this cannot be written
-            let _ = error.print();
-            return error.exit_code() as u8;
-        }
+        Err(code) => return code,
     };
     let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
     let report = check(Origin::Files, Path::new(directory), &HostFacts::gather());

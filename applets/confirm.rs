@@ -5,14 +5,11 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command};
 use ha_core::ipc::{command, terminal::Terminal, SOCKET_PATH};
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub const APPLET: Applet =
     Applet { names: &["takeover"], summary: "Confirm that the other node is down", definition, run };
-
-/// Exit code of wrong use.
-const USAGE_ERROR: u8 = 2;
 
 fn definition() -> Command {
     Command::new("takeover")
@@ -32,11 +29,8 @@ fn definition() -> Command {
 }
 
 fn run(invocation: &Invocation) -> u8 {
-    let words = std::iter::once("ha takeover".into()).chain(invocation.arguments.iter().cloned());
-    if let Err(error) = definition().try_get_matches_from(words) {
-        // nothing can be done about a closed terminal
-        let _ = error.print();
-        return if error.use_stderr() { USAGE_ERROR } else { 0 };
+    if let Err(code) = matches_of(definition(), "ha takeover", invocation) {
+        return code;
     }
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut terminal = Terminal { out: &mut out, err: &mut err };

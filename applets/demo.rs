@@ -9,7 +9,7 @@ use ha_core::demo::story::{parse_time_ms, tell, DemoError, Options};
 use ha_core::demo::world::HostKind;
 use ha_core::demo::{agent, json};
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub(crate) const APPLET: Applet =
@@ -42,13 +42,9 @@ fn run(invocation: &Invocation) -> u8 {
     if let Some(("--inner", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return agent::run(rest);
     }
-    let words = [String::from("ha demo")].into_iter().chain(words);
-    match definition().try_get_matches_from(words) {
+    match matches_of(definition(), "ha demo", invocation) {
         Ok(matches) => show(&matches),
-        Err(error) => {
-            let _ = error.print();
-            error.exit_code() as u8
-        }
+        Err(code) => code,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use ha_core::guards::program;
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub const APPLET: Applet = Applet {
@@ -49,14 +49,9 @@ fn definition() -> Command {
 }
 
 fn run(invocation: &Invocation) -> u8 {
-    let words = std::iter::once(invocation.called_as.clone().into()).chain(invocation.arguments.clone());
-    let matches = match definition().try_get_matches_from(words) {
+    let matches = match matches_of(definition(), "ha guard", invocation) {
         Ok(matches) => matches,
-        Err(error) => {
-            // nothing is left to do when even this cannot be written
-            let _ = error.print();
-            return error.exit_code() as u8;
-        }
+        Err(code) => return code,
     };
     let Some((verb, given)) = matches.subcommand() else { return 2 };
     let word = |name: &str| given.get_one::<String>(name).map_or("", String::as_str);

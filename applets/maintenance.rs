@@ -4,14 +4,11 @@ use std::path::Path;
 
 use ha_core::ipc::{maintenance, terminal::Terminal, SOCKET_PATH};
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub const APPLET: Applet =
     Applet { names: &["maintenance"], summary: "Leave resources alone for a while", definition, run };
-
-/// Exit code of wrong use.
-const USAGE_ERROR: u8 = 2;
 
 fn definition() -> clap::Command {
     clap::Command::new("maintenance")
@@ -28,14 +25,9 @@ fn definition() -> clap::Command {
 }
 
 fn run(invocation: &Invocation) -> u8 {
-    let words = std::iter::once("ha maintenance".into()).chain(invocation.arguments.iter().cloned());
-    let matches = match definition().try_get_matches_from(words) {
+    let matches = match matches_of(definition(), "ha maintenance", invocation) {
         Ok(matches) => matches,
-        Err(error) => {
-            // nothing can be done about a closed terminal
-            let _ = error.print();
-            return if error.use_stderr() { USAGE_ERROR } else { 0 };
-        }
+        Err(code) => return code,
     };
     let time_ms = matches.get_one::<u64>("for").copied().unwrap_or(maintenance::DEFAULT_MS);
     let on = matches.get_one::<String>("switch").is_some_and(|word| word == "on");

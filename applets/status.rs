@@ -4,14 +4,11 @@ use std::path::Path;
 
 use ha_core::ipc::{status, terminal::Terminal, SOCKET_PATH};
 
-use crate::applet::{Applet, Invocation};
+use crate::applet::{matches_of, Applet, Invocation};
 
 /// Table entry.
 pub const APPLET: Applet =
     Applet { names: &["status"], summary: "Show nodes, links and resources at a glance", definition, run };
-
-/// Exit code of wrong use.
-const USAGE_ERROR: u8 = 2;
 
 fn definition() -> clap::Command {
     clap::Command::new("status")
@@ -21,14 +18,9 @@ fn definition() -> clap::Command {
 }
 
 fn run(invocation: &Invocation) -> u8 {
-    let words = std::iter::once("ha status".into()).chain(invocation.arguments.iter().cloned());
-    let matches = match definition().try_get_matches_from(words) {
+    let matches = match matches_of(definition(), "ha status", invocation) {
         Ok(matches) => matches,
-        Err(error) => {
-            // nothing can be done about a closed terminal
-            let _ = error.print();
-            return if error.use_stderr() { USAGE_ERROR } else { 0 };
-        }
+        Err(code) => return code,
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut terminal = Terminal { out: &mut out, err: &mut err };

@@ -64,8 +64,8 @@ impl Cluster {
         self.maintenance.until_ms.is_some()
     }
 
-    /// How long it lasts yet, and the number of the word of a person that began or ended it last; for
-    /// the next life of this daemon ([`super::event::Input::FormerMaintenance`]).
+    /// Until when it lasts, monotonic milliseconds (0: it does not), and the number of the word of a person
+    /// that began or ended it last; for the next life of this daemon ([`super::event::Input::FormerMaintenance`]).
     pub fn maintenance_word(&self) -> (u64, u64) {
         (self.maintenance.until_ms.unwrap_or(0), self.maintenance.version)
     }

@@ -26,6 +26,15 @@ pub(crate) fn group(node: usize) -> String {
     format!("{} IPaddr2::{}/24/eth0", NODES[node], ADDRESSES[node])
 }
 
+/// A service for resource.d: it runs while its file is there; where `/run/sick` is, it says that it does
+/// not.
+pub(crate) const SERVICE: &str = "#!/bin/sh\n\
+    case $1 in\n\
+    start) touch /run/service;;\n\
+    stop) rm -f /run/service;;\n\
+    status) if [ -e /run/service ] && [ ! -e /run/sick ]; then echo running; else echo stopped; fi;;\n\
+    esac\n";
+
 /// Worlds at once: more would be late for their own beats on a small machine.
 const WORLDS_MAX: usize = 2;
 static WORLDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());

@@ -122,6 +122,18 @@ impl Fenced {
         None
     }
 
+    /// node2 takes over, and not before the reset of node1 was carried out.
+    #[track_caller]
+    pub(crate) fn is_taken_after_the_reset(&self) {
+        let mut served = false;
+        common::wait_for(&self.world, "node2 takes over", crate::PATIENCE, || {
+            served |= self.serve().is_some();
+            let owners = self.world.owners(SERVICE_ADDRESS).expect("owners");
+            assert!(served || owners.is_empty(), "taken before anything was reset");
+            owners == ["node2"]
+        });
+    }
+
     /// Resets that the plugin was asked for on this host.
     pub(crate) fn calls(&self, name: &str) -> Vec<String> {
         let text = self.world.host(name).expect("host").read_file(CALLS).unwrap_or_default();

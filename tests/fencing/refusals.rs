@@ -16,13 +16,7 @@ fn the_next_device_takes_over_from_one_that_hangs_refuses_or_breaks_off() {
     assert!(page.contains("Guard: the other node is reset before it is taken over"), "{page}");
     pair.wait_log("node2", "Checking status of STONITH device [power switch of the test]");
     pair.world.crash("node1").expect("crash");
-    let mut served = false;
-    common::wait_for(&pair.world, "node2 takes over", PATIENCE, || {
-        served |= pair.serve().is_some();
-        let owners = pair.world.owners(SERVICE_ADDRESS).expect("owners");
-        assert!(served || owners.is_empty(), "taken before anything was reset");
-        owners == ["node2"]
-    });
+    pair.is_taken_after_the_reset();
     let calls = ["hang", "refuse", "drop", "good"].map(|mode| format!("node1 {mode}"));
     assert_eq!(pair.calls("node2"), calls, "each once, in order");
     let log = pair.log("node2");

@@ -25,13 +25,7 @@ fn each_kind_resets_the_other() {
             count("node1") > 0 && count("node2") > 0
         });
         pair.world.crash("node1").expect("crash");
-        let mut served = false;
-        common::wait_for(&pair.world, "node2 takes over", PATIENCE, || {
-            served |= pair.serve().is_some();
-            let owners = pair.world.owners(SERVICE_ADDRESS).expect("owners");
-            assert!(served || owners.is_empty(), "taken before anything was reset");
-            owners == ["node2"]
-        });
+        pair.is_taken_after_the_reset();
         assert_eq!(pair.calls("node2"), ["node1 good"]);
         let log = pair.log("node2");
         for line in [

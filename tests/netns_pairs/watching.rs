@@ -2,15 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::pairs::{group, Pair, ADDRESSES};
+use crate::common::pairs::{group, Pair, ADDRESSES, SERVICE};
 
-/// Runs while its file is there; where `/run/sick` is, it says that it does not.
-const SERVICE: &str = "#!/bin/sh\n\
-    case $1 in\n\
-    start) touch /run/service;;\n\
-    stop) rm -f /run/service;;\n\
-    status) if [ -e /run/service ] && [ ! -e /run/sick ]; then echo running; else echo stopped; fi;;\n\
-    esac\n";
 const WATCHED: [&str; 2] =
     ["auto_failback on", "monitor service interval=200ms timeout=10s failures=2 restarts=1"];
 

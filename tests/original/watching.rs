@@ -3,17 +3,9 @@
 
 use ha_core::demo::world::HostKind;
 
-use crate::common::pairs::group;
+use crate::common::pairs::{group, SERVICE};
 use crate::pair::pair_with;
 use crate::scripts::write;
-
-/// Runs while its file is there; where `/run/sick` is, it says that it does not.
-const SERVICE: &str = "#!/bin/sh\n\
-    case $1 in\n\
-    start) touch /run/service;;\n\
-    stop) rm -f /run/service;;\n\
-    status) if [ -e /run/service ] && [ ! -e /run/sick ]; then echo running; else echo stopped; fi;;\n\
-    esac\n";
 
 #[test]
 fn a_service_that_dies_is_given_to_a_3_0_6_by_an_ordinary_standby() {

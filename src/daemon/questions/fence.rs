@@ -23,16 +23,13 @@ fn child(plans: &Plans, device: usize, words: &[&str]) -> Result<Inquiry, String
     let Some(FencingDevice { kind, values, .. }) = plans.devices.get(device) else {
         return Err(format!("there is no device number {}", device + 1));
     };
-    let arguments = ["-t", kind, "-F", "/dev/stdin"].into_iter().chain(words.iter().copied());
+    // Not /dev/stdin: a root with little more than /proc may not have it.
+    let arguments = ["-t", kind, "-F", "/proc/self/fd/0"].into_iter().chain(words.iter().copied());
+    let title = format!("stonith {kind}");
     Ok(Inquiry {
-        program: Program::Applet("stonith"),
         arguments: arguments.map(str::to_owned).collect(),
-        variables: Vec::new(),
         input: format!("{values}\n").into_bytes(),
-        limit: plans.fencing_limit,
-        title: format!("stonith {kind}"),
-        said_as: None,
-        judge: Judge::Code(judge),
+        ..Inquiry::new(Program::Applet("stonith"), plans.fencing_limit, &title, Judge::Code(judge))
     })
 }
 

@@ -111,29 +111,11 @@ impl GuardPlans {
 }
 
 fn applet(limit: Duration, title: &str) -> Inquiry {
-    Inquiry {
-        program: Program::Applet("guard"),
-        arguments: Vec::new(),
-        variables: Vec::new(),
-        input: Vec::new(),
-        limit,
-        title: title.to_owned(),
-        said_as: None,
-        judge: Judge::FirstLine,
-    }
+    Inquiry::new(Program::Applet("guard"), limit, title, Judge::FirstLine)
 }
 
 fn program(path: &Path, limit: Duration, title: &str, judge: fn(i32) -> Finding) -> Inquiry {
-    Inquiry {
-        program: Program::File(path.to_owned()),
-        arguments: Vec::new(),
-        variables: Vec::new(),
-        input: Vec::new(),
-        limit,
-        title: title.to_owned(),
-        said_as: None,
-        judge: Judge::Code(judge),
-    }
+    Inquiry::new(Program::File(path.to_owned()), limit, title, Judge::Code(judge))
 }
 
 fn judge_arbiter(code: i32) -> Finding {

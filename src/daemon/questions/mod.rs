@@ -74,6 +74,22 @@ pub struct Inquiry {
     pub judge: Judge,
 }
 
+impl Inquiry {
+    /// A child without arguments, variables and input.
+    fn new(program: Program, limit: Duration, title: &str, judge: Judge) -> Self {
+        Self {
+            program,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            input: Vec::new(),
+            limit,
+            title: title.to_owned(),
+            said_as: None,
+            judge,
+        }
+    }
+}
+
 /// A name and what turns the exit code into that of the original.
 pub type SaidAs = (String, fn(i32) -> i32);
 
