@@ -93,11 +93,12 @@ impl Services {
 }
 
 impl Cluster {
-    /// An address of this resource is no longer on this host, or its interface is down.
+    /// An address of this resource is no longer on this host, or its interface is down. While a job is
+    /// at the set this means nothing: whoever looks must look again when the job is done.
     pub(super) fn resource_lost(&mut self, resource: u16) {
         let Some(settings) = self.settings.services.get(usize::from(resource)) else { return };
         let set = settings.set;
-        let ours = self.claims.hold.contains(set) && !self.releasing().intersects(set);
+        let ours = self.claims.hold.contains(set) && !self.jobs.sets().intersects(set);
         if let Some(service) = self.services.services.get_mut(usize::from(resource)).filter(|_| ours) {
             service.lost = true;
         }

@@ -293,7 +293,7 @@ impl Driver {
                     from_programs = true;
                     self.script(event);
                 }
-                resource = self.own_addresses.next() => self.feed(Input::ResourceLost(resource)),
+                lost = self.own_addresses.next() => self.lost(&lost),
                 alarm = self.alarms.next() => self.alarms.raise(&alarm),
                 () = self.alarm.fired() => {}
             }
@@ -385,8 +385,17 @@ impl Driver {
     fn child(&mut self, event: ChildEvent) {
         match event {
             ChildEvent::Report { line } => self.groups.report(&line),
-            ChildEvent::Done { job, outcome } => self.feed(Input::JobDone { job, outcome }),
+            ChildEvent::Done { job, outcome } => {
+                self.feed(Input::JobDone { job, outcome });
+                self.own_addresses.look_at(self.cluster.holding());
+            }
             ChildEvent::HookDone | ChildEvent::HooksListed(_) => {}
+        }
+    }
+
+    fn lost(&mut self, resources: &[u16]) {
+        for resource in resources {
+            self.feed(Input::ResourceLost(*resource));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The kernel's notices about links and addresses (rtnetlink(7)), waited for in a thread.
 
 use std::collections::BTreeSet;
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Read};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -15,6 +15,17 @@ use super::netlink::{Netlink, NetlinkError};
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+
+/// Why [`Notices::wait`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// The kernel told of a change.
+    Changed,
+    /// A byte came through the pipe.
+    Asked,
+    /// The other end of the pipe was closed.
+    Closed,
+}
 
 /// A socket that the kernel tells of every change.
 #[derive(Debug)]
@@ -34,15 +45,15 @@ impl Notices {
         Ok(Self { socket })
     }
 
-    /// Waits until something changed; `false` when the other end of `stop` was closed. Notices are not
+    /// Waits until something changed or somebody asks through the pipe, one byte a time. Notices are not
     /// read for what they say: a lost one is a change too.
     ///
     /// # Errors
-    /// The socket's.
-    pub fn wait(&self, stop: &PipeReader) -> io::Result<bool> {
+    /// The socket's, and the pipe's.
+    pub fn wait(&self, mut pipe: &PipeReader) -> io::Result<Woken> {
         loop {
             let mut waiting = [
-                PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+                PollFd::new(pipe.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, PollTimeout::NONE) {
@@ -50,13 +61,14 @@ impl Notices {
                 result => result?,
             };
             if waiting[0].any().unwrap_or(false) {
-                return Ok(false);
+                let closed = pipe.read(&mut [0])? == 0;
+                return Ok(if closed { Woken::Closed } else { Woken::Asked });
             }
             let mut buffer = [0; 8192];
             loop {
                 match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                     Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
-                    Err(Errno::EAGAIN) => return Ok(true),
+                    Err(Errno::EAGAIN) => return Ok(Woken::Changed),
                     Err(error) => return Err(error.into()),
                 }
             }
