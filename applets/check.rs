@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command};
 use ha_core::config::host::HostFacts;
 use ha_core::config::{Origin, DIRECTORY_DEFAULT};
-use ha_core::setup::check::check;
+use ha_core::setup::check::{check, Extent};
 
 use crate::applet::{matches_of, Applet, Invocation};
 
@@ -19,6 +19,11 @@ fn definition() -> Command {
         .about("Check ha.cf, authkeys and haresources together")
         .after_help("Exit code: 0 nothing or hints, 1 warnings, 2 errors.")
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"))
+        .arg(
+            Arg::new("files-only").long("files-only").action(ArgAction::SetTrue).help(
+                "Leave out what only this host can tell: addresses, boot, packet filter, the other node",
+            ),
+        )
         .arg(
             Arg::new("directory")
                 .value_name("DIR")
@@ -33,7 +38,8 @@ fn run(invocation: &Invocation) -> u8 {
         Err(code) => return code,
     };
     let directory = matches.get_one::<String>("directory").map_or(DIRECTORY_DEFAULT, String::as_str);
-    let report = check(Origin::Files, Path::new(directory), &HostFacts::gather());
+    let extent = if matches.get_flag("files-only") { Extent::Files } else { Extent::Host };
+    let report = check(Origin::Files, Path::new(directory), &HostFacts::gather(), extent);
     let text = if matches.get_flag("json") { report.to_json() } else { report.to_text() };
     let _ = std::io::stdout().write_all(text.as_bytes());
     report.exit_code()

@@ -139,7 +139,7 @@ fn checked(
     host: &HostFacts,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), String> {
-    let report = check::check(Origin::Texts(texts), directory, host);
+    let report = check::check(Origin::Texts(texts), directory, host, check::Extent::Host);
     for remark in report.diagnostics.iter().filter(|one| one.severity != Severity::Hint) {
         terminal.complain(remark.to_string().trim_end());
     }

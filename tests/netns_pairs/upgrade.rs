@@ -81,6 +81,19 @@ fn handover_home(pair: &Pair) {
     pair.settled("local", "local");
 }
 
+/// The names of the nodes are in no file and their name server is gone: the new program is used all the same,
+/// for it is not to blame.
+#[test]
+fn a_name_server_that_is_gone_keeps_no_new_program_out() {
+    let Some(pair) = Pair::running(&["auto_failback on"]) else { return };
+    pair.host(0).write_file("/etc/resolv.conf", "nameserver 192.0.2.77\n").expect("write");
+    pair.host(0).write_file("/etc/hosts", "127.0.0.1 localhost\n").expect("write");
+    replace(&pair, 0, "cp /ha /tmp/new");
+    pair.run(0, &[DAEMON, "-r"]);
+    pair.logged(0, &["info: The new program file goes on in this one's place."]);
+    pair.settled("local", "local");
+}
+
 /// A file that cannot take over is refused with a text, and what runs goes on. With one that cannot
 /// read the state the groups stay, and the generation is a new one.
 #[test]

@@ -15,8 +15,10 @@ mod firewall;
 mod peer;
 mod ruleset;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use crate::config::diagnostic::{Diagnostic, Place, Severity};
 use crate::config::ha_cf::HaCfReport;
@@ -24,6 +26,10 @@ use crate::config::haresources::Resource;
 use crate::config::host::HostFacts;
 use crate::config::source::{cited_path, REMARKS_MAX};
 use crate::config::{haresources, Examination, HA_CF};
+use crate::types::NodeName;
+
+/// For the names of all nodes together.
+const NAMES_LIMIT: Duration = Duration::from_secs(2);
 
 /// Everything this host says about what was read. What cannot be found out is left out, except where a
 /// person would count on it.
@@ -75,10 +81,8 @@ impl Live<'_> {
     /// The addresses that names and `ucast` lines give the nodes: address and node or line, in words.
     fn node_addresses(&self, report: &HaCfReport) -> Vec<(IpAddr, String)> {
         let mut found = Vec::new();
-        for node in &report.settings.nodes {
-            if let Some(address) = (self.host.resolve)(node.as_str()) {
-                found.push((IpAddr::from(address), format!("the address of node {node}")));
-            }
+        for (node, address) in resolved(&report.settings.nodes, self.host.resolve) {
+            found.push((IpAddr::from(address), format!("the address of node {node}")));
         }
         for medium in &report.settings.media {
             match medium {
@@ -99,6 +103,24 @@ impl Live<'_> {
         }
         found
     }
+}
+
+/// The nodes' addresses as far as they are known in time: the daemon does not need them, so nobody waits
+/// long for a name server that is not there.
+fn resolved(nodes: &[NodeName], resolve: fn(&str) -> Option<Ipv4Addr>) -> Vec<(NodeName, Ipv4Addr)> {
+    let (sender, receiver) = mpsc::channel();
+    let asked = nodes.to_vec();
+    std::thread::spawn(move || {
+        for node in asked {
+            if let Some(address) = resolve(node.as_str()) {
+                // Nobody waits any more when this fails.
+                let _ = sender.send((node, address));
+            }
+        }
+    });
+    let end = Instant::now() + NAMES_LIMIT;
+    let next = || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok();
+    std::iter::from_fn(next).collect()
 }
 
 /// Every resource with its place.
