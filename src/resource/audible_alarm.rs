@@ -4,7 +4,7 @@
 //! file; and only a process of this agent is ever killed.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -97,32 +97,44 @@ fn start(context: &Context) -> ExitCode {
         .env("OCF_RESOURCE_INSTANCE", "AudibleAlarm")
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let child = match started {
+    let mut child = match started {
         Ok(child) => child,
         Err(error) => {
             context.log.error(&format!("Cannot start the process of the bell: {error}"));
             return ExitCode::GenericError;
         }
     };
-    match state::replace(&pid_file(), format!("{}\n", child.id()).as_bytes()) {
-        Ok(()) => ExitCode::Success,
-        Err(error) => {
-            let file = pid_file();
-            let text = format!("Could not write to pid file \"{}\", bailing: {error}", file.display());
-            context.log.info(&format!("{}: {text}", context.called_as));
-            end(child.id());
-            ExitCode::GenericError
-        }
+    if let Err(error) = state::replace(&pid_file(), format!("{}\n", child.id()).as_bytes()) {
+        let file = pid_file();
+        let text = format!("Could not write to pid file \"{}\", bailing: {error}", file.display());
+        context.log.info(&format!("{}: {text}", context.called_as));
+        end(child.id());
+        return ExitCode::GenericError;
     }
+    let told = child.stdin.take().is_some_and(|mut word| word.write_all(b"\n").is_ok());
+    // On a busy machine its start may take a while; until then a status would not find it.
+    let last = Instant::now() + PATIENCE;
+    while told && ringing() != Some(child.id()) && Instant::now() < last {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if ringing() == Some(child.id()) {
+        return ExitCode::Success;
+    }
+    context.log.error("The process of the bell does not run");
+    ExitCode::GenericError
 }
 
-/// Rings until it is killed, or is not the one that is noted: a start that was killed before its note left a
-/// process that nobody would ever end. A console that is not there now may come.
+/// Rings until it is killed, or is not the one that is noted. A start that was killed before its note says no
+/// word: the process that it left ends, for nobody else would ever end it. A console that is not there now
+/// may come.
 fn ring() -> ExitCode {
+    if !std::io::stdin().read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
+        return ExitCode::Success;
+    }
     loop {
         std::thread::sleep(PAUSE);
         if noted() != Some(std::process::id()) {

@@ -3,7 +3,9 @@
 //! LinuxSCSI, groups of addresses); this is for all others.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -137,6 +139,23 @@ fn agents_with_a_note_alone() {
     only(1);
     victim.expect("stop", 0);
     only(0);
+}
+
+/// On a busy disk the note may take longer than the bell's first pause: it waits for the word of its start.
+#[test]
+fn a_bell_is_not_in_a_hurry() {
+    let state = tempfile::tempdir().unwrap();
+    let victim = Victim { words: &["AudibleAlarm", "other"], state: state.path(), programs: None };
+    let mut ring = victim.call("ring");
+    ring.env("OCF_RESOURCE_INSTANCE", "AudibleAlarm").arg0("AudibleAlarm").stdin(Stdio::piped());
+    let mut bell = ring.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    fs::write(state.path().join("heartbeat-bell"), format!("{}\n", bell.id())).unwrap();
+    bell.stdin.take().unwrap().write_all(b"\n").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    victim.expect("status", 0);
+    bell.kill().unwrap();
+    bell.wait().unwrap();
 }
 
 #[test]
