@@ -11,7 +11,7 @@ use crate::common::{binary, skip};
 
 /// Directives of ha.cf that are refused, each with its reason in the table, or taken with some values only.
 const DIRECTIVES_REFUSED: &[&str] =
-    &["crm", "crm_daemon_dir", "hbaping", "openais", "pacemaker", "quorum_server", "rds", "tipc"];
+    &["autojoin", "crm", "crm_daemon_dir", "hbaping", "openais", "pacemaker", "quorum_server", "rds", "tipc"];
 
 /// Programs of Debian's packages `heartbeat` and `cluster-glue` that are no applet yet.
 const PROGRAMS_MISSING: &[&str] = &[];
