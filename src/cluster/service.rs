@@ -20,6 +20,7 @@ use super::event::{Finding, Job, Output, Question, QuestionId};
 use super::fingerprint::Fingerprint;
 use super::jobs::Purpose;
 use super::settings::{MonitorSettings, ServiceSettings};
+use super::view::ServiceView;
 use super::Cluster;
 
 /// Children of monitors at once: those of many resources take turns.
@@ -279,6 +280,47 @@ impl Cluster {
         if let Some(service) = self.services.services.get_mut(usize::from(resource)) {
             service.lost |= failed;
         }
+    }
+
+    // ---- the picture ----------------------------------------------------------------------
+
+    /// Monitored resources of what is held, and addresses that were lately taken away.
+    pub(super) fn service_views(&self) -> Vec<ServiceView> {
+        let all = self.services.services.iter().zip(&self.settings.services);
+        all.filter_map(|(service, settings)| self.service_view(service, settings)).collect()
+    }
+
+    fn service_view(&self, service: &Service, settings: &ServiceSettings) -> Option<ServiceView> {
+        if !self.claims.hold.contains(settings.set) {
+            return None;
+        }
+        let lately = |last_ms: u64| self.now.monotonic_ms < last_ms + RESTORED_MS;
+        let restores = service.restored_ms.filter(|last_ms| lately(*last_ms)).map_or(0, |_| service.restores);
+        let watch = match settings.monitor {
+            None if !service.lost && restores == 0 => return None,
+            None => String::new(),
+            Some(_) if !self.is_watched(settings.set) => "not watched now".to_owned(),
+            Some(MonitorSettings { interval_ms, .. }) if interval_ms % 1000 == 0 => {
+                format!("asked every {} s", interval_ms / 1000)
+            }
+            Some(monitor) => format!("asked every {} ms", monitor.interval_ms),
+        };
+        let mut trouble = Vec::new();
+        if let Some(monitor) = settings.monitor {
+            if service.failures > 0 {
+                trouble.push(format!("does not work ({} of {})", service.failures, monitor.failures));
+            }
+            if service.restarts > 0 {
+                trouble.push(format!("restarted ({} of {})", service.restarts, monitor.restarts));
+            }
+        }
+        if service.lost {
+            trouble.push("its address was taken away".to_owned());
+        } else if restores > 0 {
+            trouble.push(format!("its address was taken away and put back ({restores})"));
+        }
+        let (word, set) = (settings.word.clone(), settings.set.to_string());
+        Some(ServiceView { word, set, watch, trouble: trouble.join(", ") })
     }
 
     // ---- giving up -----------------------------------------------------------------------

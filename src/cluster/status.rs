@@ -31,6 +31,7 @@ impl Cluster {
             nodes: self.node_views(now.monotonic_ms),
             alarms: self.alarms(),
             guards: self.guards(),
+            services: self.service_views(),
             dropped_packets: self.dropped_packets,
             repeated_packets: self.repeated_packets,
             ..ClusterView::default()

@@ -23,6 +23,9 @@ pub struct ClusterView {
     /// nothing does.
     #[serde(default)]
     pub guards: Vec<String>,
+    /// What is to say about the resources that this node holds and watches; left out once `groups` has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceView>,
     /// Packets that were not believed since the start: damaged, wrongly signed, no messages, of a
     /// node that is not configured or of an earlier life of one, or with impossible numbers.
     #[serde(default)]
@@ -67,6 +70,25 @@ pub struct ResourceView {
     /// or `unknown`.
     #[serde(default)]
     pub state: String,
+    /// How it is looked after here, `asked every 10 s`; empty when it is not.
+    #[serde(default)]
+    pub watch: String,
+    /// What the watching found wrong with it; empty when nothing is.
+    #[serde(default)]
+    pub trouble: String,
+}
+
+/// How a resource that this node holds is looked after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ServiceView {
+    /// As written in haresources.
+    pub word: String,
+    /// The set of its group: `local` or `foreign`.
+    pub set: String,
+    /// In words.
+    pub watch: String,
+    /// What is wrong with it, in words; empty when nothing is.
+    pub trouble: String,
 }
 
 /// What is known of one node.

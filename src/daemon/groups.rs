@@ -1,6 +1,8 @@
 //! The groups of haresources with the last known state of each resource, for the status.
 
-use crate::cluster::view::{ClusterView, GroupView, ResourceView};
+use std::collections::HashMap;
+
+use crate::cluster::view::{ClusterView, GroupView, ResourceView, ServiceView};
 use crate::config::haresources::HaResources;
 use crate::types::NodeName;
 
@@ -23,7 +25,11 @@ impl Groups {
                 resources: group
                     .resources
                     .iter()
-                    .map(|resource| ResourceView { word: resource.word.clone(), state: "unknown".to_owned() })
+                    .map(|resource| ResourceView {
+                        word: resource.word.clone(),
+                        state: "unknown".to_owned(),
+                        ..ResourceView::default()
+                    })
                     .collect(),
             })
             .collect();
@@ -73,10 +79,20 @@ impl Groups {
         lines
     }
 
-    /// Adds the groups to a view: who holds each follows from the claims.
+    /// Adds the groups to a view: who holds each follows from the claims. How its services are looked after
+    /// moves to their resources.
     pub fn add_to(&self, view: &mut ClusterView) {
         let claims: Vec<(String, String)> =
             view.nodes.iter().map(|node| (node.name.clone(), node.holding.clone())).collect();
+        let services = std::mem::take(&mut view.services);
+        let services: HashMap<(&str, &str), &ServiceView> =
+            services.iter().map(|service| ((&*service.set, &*service.word), service)).collect();
+        let looked_after = |group: &GroupView, resource: &mut ResourceView| {
+            if let Some(service) = services.get(&(&*group.set, &*resource.word)) {
+                resource.watch.clone_from(&service.watch);
+                resource.trouble.clone_from(&service.trouble);
+            }
+        };
         view.groups = self
             .groups
             .iter()
@@ -86,7 +102,10 @@ impl Groups {
                     holding == "all" || holding == set
                 });
                 let holder = holder.map(|(name, _)| name.clone()).unwrap_or_default();
-                GroupView { holder, ..group.clone() }
+                let mut group = GroupView { holder, ..group.clone() };
+                let mut resources = std::mem::take(&mut group.resources);
+                resources.iter_mut().for_each(|resource| looked_after(&group, resource));
+                GroupView { resources, ..group }
             })
             .collect();
     }
@@ -102,7 +121,12 @@ mod tests {
         let group = GroupView {
             key: "10.0.0.1".to_owned(),
             node: "node2".to_owned(),
-            resources: vec![ResourceView { word: "10.0.0.1".to_owned(), state: "unknown".to_owned() }],
+            set: "foreign".to_owned(),
+            resources: vec![ResourceView {
+                word: "10.0.0.1".to_owned(),
+                state: "unknown".to_owned(),
+                ..ResourceView::default()
+            }],
             ..GroupView::default()
         };
         let mut groups = Groups { groups: vec![group] };
@@ -117,9 +141,18 @@ mod tests {
         };
         let mut view = ClusterView {
             nodes: vec![node("node1", "all"), node("node2", "none")],
+            services: vec![ServiceView {
+                word: "10.0.0.1".to_owned(),
+                set: "foreign".to_owned(),
+                watch: "asked every 10 s".to_owned(),
+                trouble: "does not work (1 of 3)".to_owned(),
+            }],
             ..ClusterView::default()
         };
         groups.add_to(&mut view);
+        assert_eq!(view.groups[0].resources[0].watch, "asked every 10 s");
+        assert_eq!(view.groups[0].resources[0].trouble, "does not work (1 of 3)");
+        assert!(view.services.is_empty());
         assert_eq!(view.groups[0].holder, "node1");
         assert_eq!(view.groups[0].resources[0].state, "running");
     }

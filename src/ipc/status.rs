@@ -120,6 +120,8 @@ pub fn worries(view: &ClusterView) -> Vec<String> {
     for group in &view.groups {
         let failed = group.resources.iter().filter(|resource| resource.state == "failed");
         worries.extend(failed.map(|resource| format!("resource {} has failed", resource.word)));
+        let troubled = group.resources.iter().filter(|resource| !resource.trouble.is_empty());
+        worries.extend(troubled.map(|resource| format!("{}: {}", resource.word, resource.trouble)));
         if group.holder.is_empty() && view.communication_up && !in_transition(view) {
             worries.push(format!("group {} is held by no node", group.key));
         }
@@ -249,7 +251,9 @@ fn groups(view: &ClusterView) -> Vec<Vec<String>> {
         rows.push(vec![group.key.clone(), held_by(view, group), format!("home {}", group.node)]);
         for resource in &group.resources {
             let state = if resource.state.is_empty() { "unknown" } else { &resource.state };
-            rows.push(vec![format!("  {}", resource.word), state.to_owned()]);
+            let parts = [&resource.watch, &resource.trouble].map(String::as_str);
+            let watch = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+            rows.push(vec![format!("  {}", resource.word), state.to_owned(), watch]);
         }
     }
     rows
@@ -331,7 +335,11 @@ mod tests {
     fn group(node: &str, set: &str, holder: &str, words: &[(&str, &str)]) -> GroupView {
         let resources = words
             .iter()
-            .map(|(word, state)| ResourceView { word: (*word).into(), state: (*state).into() })
+            .map(|(word, state)| ResourceView {
+                word: (*word).into(),
+                state: (*state).into(),
+                ..ResourceView::default()
+            })
             .collect();
         let key = words[0].0.into();
         GroupView { key, node: node.into(), set: set.into(), holder: holder.into(), resources }
@@ -432,6 +440,18 @@ NEEDS ATTENTION:
         ));
         assert!(page.contains("  node2  eth1  dead  last beat 25 h 8 min ago\n"));
         assert!(page.contains("  node2  eth0  dead  last beat 2 min 10 s ago\n"));
+    }
+
+    #[test]
+    fn a_watched_service_and_what_is_wrong_with_it() {
+        let mut report = healthy();
+        let resource = &mut report.view.groups[0].resources[1];
+        resource.watch = "asked every 10 s".into();
+        assert!(render(&report).contains("    httpd             running            asked every 10 s\n"));
+        assert!(worries(&report.view).is_empty());
+        report.view.groups[0].resources[1].trouble = "does not work (1 of 3)".into();
+        assert_eq!(worries(&report.view), ["httpd: does not work (1 of 3)"]);
+        assert!(render(&report).contains("  asked every 10 s: does not work (1 of 3)\n"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 /// The kernel's.
 pub fn wait_for_signal(signals: &SigSet, limit: Duration) -> io::Result<Option<Signal>> {
     let limit = libc::timespec {
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: limit.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: limit.subsec_nanos().into(),
     };
     // SAFETY: both point to whole values that live through the call; no information is asked for.

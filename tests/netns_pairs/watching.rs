@@ -48,6 +48,10 @@ fn a_dead_service_is_restarted_and_then_given_away() {
     pair.logged(0, &["restart 1 of 1, with what comes after it in its group"]);
     assert!(has(&pair, 0), "the address before it was left alone");
     pair.settled("local", "local");
+    let status = || pair.host(0).run(&["/ha", "status"]).expect("status");
+    let shown = status();
+    assert!(shown.stdout.contains("asked every 200 ms: restarted (1 of 1)"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("  * service: restarted (1 of 1)"), "{}", shown.stdout);
     pair.run(0, &["touch", "/run/sick"]);
     pair.wait("it moves", || pair.is_owned_as(["none", "all"]));
     assert!(!is_there(&pair, 0, "/run/service"), "it was stopped before anything moved");
