@@ -210,16 +210,17 @@ impl Beside {
     pub fn same_lines(&self, form: Form<'_>) -> Option<i32> {
         self.same(form, |_| Vec::new())
     }
+}
 
-    /// Every difference on the list was seen.
-    pub fn finish(self) {
-        let met = self.met.into_inner();
-        let unseen: Vec<&str> = self
-            .differences
-            .iter()
-            .map(|difference| difference.name)
-            .filter(|name| !met.contains(name))
-            .collect();
+impl Drop for Beside {
+    /// Every difference on the list was seen: a row without one is none.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let met = self.met.borrow();
+        let names = self.differences.iter().map(|difference| difference.name);
+        let unseen: Vec<&str> = names.filter(|name| !met.contains(name)).collect();
         assert!(unseen.is_empty(), "{}: these differences were not seen: {unseen:?}", self.name);
         assert!(self.differences.iter().all(|difference| !difference.why.is_empty()));
     }

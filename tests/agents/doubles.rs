@@ -334,6 +334,5 @@ fn linux_scsi_beside_debians() {
         }
         beside.same(Form::Ocf("monitor", &[("scsi", "2:0:10"), ("ignore_deprecation", "true")]), asked);
         beside.same(Form::Ocf("methods", &[]), asked);
-        beside.finish();
     });
 }

@@ -459,7 +459,6 @@ fn beside_debians() {
         for action in ["start", "monitor", "stop", "monitor"] {
             beside.same(Form::Ocf(action, &both), state);
         }
-        beside.finish();
     });
 }
 

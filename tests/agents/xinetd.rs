@@ -103,7 +103,6 @@ fn xinetd_beside_debians() {
         pair.same_lines(Form::Ocf("start", &[("service", "")]));
         daemon.kill().unwrap();
         daemon.wait().unwrap();
-        pair.finish();
     });
 }
 

@@ -123,7 +123,6 @@ fn by_the_ocf_interface_too() {
         let _holder = Holder::in_directory(&world.path("data"));
         let patient = [("force_unmount", "false"), ("fast_stop", "no"), ("CRM_meta_timeout", "2000")];
         assert_eq!(call("stop", &patient), Some(1));
-        both.finish();
     });
 }
 
@@ -177,6 +176,5 @@ fn debians_agent_says_and_does_the_same() {
         assert_eq!(call(&bind("start"), &|| world.expect(&bind("stop"), 0)), Some(0));
         assert_eq!(call(&bind("status"), &nothing), Some(0));
         assert_eq!(call(&bind("stop"), &|| world.expect(&bind("start"), 0)), Some(0));
-        both.finish();
     });
 }
