@@ -42,7 +42,17 @@ pub(crate) fn run(seed: u64, faults: Faults, record: bool) -> Run {
         end_ms = end_ms.max(troubles(&mut world, &mut random));
     }
     end_ms = end_ms.max(strikes(&mut world, &mut random));
-    end(world, end_ms, random.chance(500))
+    let world = end(world, end_ms, random.chance(500))?;
+    match promises(&world.config.outside) && !world.checker.never_two_owners() {
+        true => Err(("two owners, which its guards rule out".to_owned(), Box::new(world))),
+        false => Ok(world),
+    }
+}
+
+/// The table of ha-guards(7) says *never*.
+fn promises(outside: &Outside) -> bool {
+    let Guarding { lease, watchdog_ms, .. } = &outside.guards;
+    !outside.switches.is_empty() || (lease.is_some() && watchdog_ms.is_some())
 }
 
 /// A run without anything that keeps beats from the other node: hosts stand still, die, jump in time.

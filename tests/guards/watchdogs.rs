@@ -14,7 +14,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Rounded up to seconds this is the watchdog's time.
 const DEAD_TIME_MS: u64 = 1050;
 const WATCHDOG_MS: u64 = 2000;
-const KEEPALIVE_MS: u64 = 100;
+/// Where nothing can be reset, what is stopped has to be stopped within the margin.
+const KEEPALIVE_MS: u64 = 300;
 const MARGIN_MS: u64 = 1000 + 2 * KEEPALIVE_MS;
 
 /// node1 with the address; `prefix` is put before the daemon's command.
