@@ -135,8 +135,10 @@ impl Cluster {
         let text = format!("maintenance is over: {why}");
         self.log(LogLevel::Warning, &text);
         self.alarm_over(AlarmKind::Maintenance, SUBJECT, Some(&text));
-        if std::mem::take(&mut self.maintenance.unseen) && self.liveness.communication_up {
-            self.schedule(Job::Acquire(self.claims.hold), Purpose::Acquire);
+        // What is on its way out is not started again behind that.
+        let unseen = std::mem::take(&mut self.maintenance.unseen) && !self.shutdown.is_under_way();
+        if unseen && self.liveness.communication_up {
+            self.schedule(Job::Acquire(self.claims.hold.minus(self.releasing())), Purpose::Acquire);
         }
         let owed = self.maintenance.owed.take().filter(|_| !self.settings.faults.forget_owed_takeover);
         if let Some(ever_heard) = owed {

@@ -144,3 +144,20 @@ fn a_wish_that_crosses_its_word_is_refused() {
         assert!(!accepted || after_ms < 3, "the word takes two milliseconds");
     }
 }
+
+/// A life that began in it looks after its end what it holds, but not while it lets go of that (seed 10148 of
+/// `watch_runs`).
+#[test]
+fn its_end_starts_nothing_that_is_on_its_way_out() {
+    let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
+    assert!(pair.ask(A, Command::MaintenanceOn(20_000)));
+    let end_ms = pair.world.now_ms + 20_000;
+    pair.run_ms(2_000);
+    assert!(pair.ask(A, Command::QuickRestart));
+    pair.run_ms(10_000).owners(A, B);
+    pair.world.hosts[A].kernel.faults.duration_ms = (500, 500);
+    pair.run_ms(end_ms - pair.world.now_ms - 200);
+    assert!(pair.ask(A, Command::Shutdown));
+    pair.run_ms(20_000).owners(B, B).never_two();
+    assert!(pair.world.hosts[A].daemon.is_none());
+}

@@ -223,6 +223,16 @@ fn watching_and_maintenance_keep_every_rule() {
     every_seed_is_sound("watching", |seed, record| run(seed, Faults::default(), record));
 }
 
+/// Each of these showed a defect once, here or in the rules.
+#[test]
+fn seeds_that_once_failed_stay_mended() {
+    for seed in [114, 1_304, 2_271, 3_608, 3_882, 10_148] {
+        if let Err((why, _)) = run(seed, Faults::default(), false) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}
+
 #[test]
 fn a_node_that_hangs_is_never_the_second_owner() {
     every_seed_is_sound("hanging", |seed, record| run_hanging(seed, Faults::default(), record, |_| {}));
