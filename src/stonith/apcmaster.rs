@@ -142,7 +142,7 @@ fn switch(dialogue: &mut Dialogue, outlet: &Outlet, all: &[Outlet], action: Acti
         let asked = dialogue.wait_for(&["Press <ENTER> to continue", "Enter 'YES' to continue"], 10);
         match asked.map_err(|trouble| dialogue.failure(trouble, Code::RESET_FAILED))? {
             0 => break,
-            _ => dialogue.send("YES\r")?,
+            _ => dialogue.command("YES\r")?,
         }
     }
     if action == Action::Reset {

@@ -144,13 +144,14 @@ impl Session {
             let result = session.dialogue.wait_for(words, seconds);
             result.map_err(|trouble| session.dialogue.failure(trouble, Code::RESET_FAILED))
         };
-        self.dialogue.send(&format!("REBOOT {outlet}\r"))?;
+        self.dialogue.command(&format!("REBOOT {outlet}\r"))?;
         let mut answer = step(self, &["ebooting selected outlet", "(Y/N)>", "already off."], 5)?;
         if answer == 1 {
             self.dialogue.send("Y\r")?;
             answer = step(self, &["ebooting selected outlet", "already off."], 10)? * 2;
         }
         if answer == 2 {
+            super::answer::not_done();
             return Err(Failure::report(Code::IS_OFF, format!("Host is OFF: {host}.")));
         }
         log::info!("Host {host} (outlet {outlet}) being rebooted.");
@@ -161,7 +162,7 @@ impl Session {
     }
 
     fn set(&mut self, outlet: u32, action: Action, host: &str) -> Result<(), Failure> {
-        self.dialogue.send(&format!("{} {outlet}\r", action.as_str()))?;
+        self.dialogue.command(&format!("{} {outlet}\r", action.as_str()))?;
         let step = |session: &mut Self, words: &[&str]| {
             let result = session.dialogue.wait_for(words, 10);
             result.map_err(|trouble| session.dialogue.failure(trouble, Code::RESET_FAILED))

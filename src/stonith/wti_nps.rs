@@ -115,7 +115,7 @@ fn switch(dialogue: &mut Dialogue, outlets: &str, host: &str, action: Action) ->
         Action::On => "On",
         Action::Off => "Off",
     };
-    dialogue.send(&format!("/{verb} {outlets},y\r"))?;
+    dialogue.command(&format!("/{verb} {outlets},y\r"))?;
     let late = |dialogue: &Dialogue, trouble: Trouble| dialogue.failure(trouble, Code::RESET_FAILED);
     let asked = dialogue.wait_for(&["rocessing - please wait", "(Y/N):"], 5);
     if asked.map_err(|trouble| late(dialogue, trouble))? == 1 {
