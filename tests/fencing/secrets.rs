@@ -18,9 +18,9 @@ done
 const FOLDERS: [&str; 6] = ["/var/log", "/run", "/var/run", "/var/lib/heartbeat", "/tmp", "/var/tmp"];
 
 /// The secret is in no process list, in no environment that others than root may read, in no file outside
-/// of `/etc`, and in nothing that `ha` says.
+/// of `/etc`, and in nothing that `ha` says. The value is what was listed of processes.
 #[track_caller]
-pub(crate) fn is_nowhere(host: &Host, secret: &str) {
+pub(crate) fn is_nowhere(host: &Host, secret: &str) -> String {
     let name = host.name();
     let listed = host.run(&["sh", "-c", PROCESSES]).expect("processes").stdout;
     for line in listed.lines() {
@@ -28,7 +28,10 @@ pub(crate) fn is_nowhere(host: &Host, secret: &str) {
         let (mode, command) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         assert!(!command.contains(secret), "{name}: the command line '{command}'");
         let environment = fields.next().unwrap_or_default();
-        assert!(!environment.contains(secret) || mode == "0:400", "{name}: environment ({mode}) of {command}");
+        assert!(
+            !environment.contains(secret) || mode == "0:400",
+            "{name}: environment ({mode}) of {command}"
+        );
     }
     // The pattern on standard input, which the host keeps in that file: a command line would be the leak.
     let words = [&["grep", "-rlFs", "--exclude=.input", "-f", "-"][..], &FOLDERS].concat();
@@ -38,4 +41,5 @@ pub(crate) fn is_nowhere(host: &Host, secret: &str) {
         let output = host.run(&[&["/ha"], words].concat()).expect("ha runs");
         assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{name}: ha {words:?}");
     }
+    listed
 }

@@ -19,19 +19,20 @@ use crate::{stranger, switches};
 /// A script of the administrator for this message, on either kind (resources spec 5.1).
 const HOOK: &str = "#!/bin/sh\necho \"$HA_src: $HA_node $HA_result\" >> /var/log/heard\n";
 const HEARD: &str = "/var/log/heard";
-/// The fields of a `stonith` message of 3.0.6 in their order (messaging spec 4.1, and packets recorded).
-const FIELDS: [&str; 11] = ["t", "node", "result", "src", "srcuuid", "seq", "hg", "ts", "ld", "ttl", "auth"];
+/// The fields of a `stonith` message of 3.0.6 in their order, without the signature behind them (messaging
+/// spec 4.1, and packets recorded).
+const FIELDS: [&str; 10] = ["t", "node", "result", "src", "srcuuid", "seq", "hg", "ts", "ld", "ttl"];
 
 /// What a story left.
 #[derive(Debug)]
 struct Traces {
     /// `stonith` messages of node2, each once.
     sent: Vec<Message>,
-    /// Types that node2 sent, from the first `stonith` on, without beats.
+    /// Types that node2 sent, from the first attempt on, without beats.
     kinds: Vec<String>,
     /// What node1's script heard.
     heard: String,
-    /// node2's lines about fencing, without times and numbers.
+    /// node2's lines about fencing, without times and numbers, sorted.
     lines: Vec<String>,
 }
 
@@ -68,10 +69,10 @@ fn story(kinds: [HostKind; 2]) -> Option<Traces> {
     let world = fenced(kinds)?;
     let node = |place: usize| &world.hosts()[place];
     start(&world);
+    stranger::record(&world, 694);
     if long() {
         goodbye_needs_no_reset(&world);
     }
-    stranger::record(&world, 694);
     switches::set_fault(&world, 0, Fault::NotListed);
     let log_start = log_of(node(1)).len();
     world.cut_one_way("node1", "eth1", Way::From).expect("cut");
@@ -154,7 +155,7 @@ fn goodbye_needs_no_reset(world: &World) {
     at_rest(world);
 }
 
-/// From the recording: what node2 sent since its first `stonith`.
+/// From the recording: what node2 said of fencing, and the types of all that it sent since its first attempt.
 fn sent_by_node2(world: &World) -> (Vec<Message>, Vec<String>) {
     let keys = stranger::keys("demonstration");
     let packets = stranger::recorded(world);
@@ -162,8 +163,10 @@ fn sent_by_node2(world: &World) -> (Vec<Message>, Vec<String>) {
     let mut seen = std::collections::BTreeSet::new();
     let of_node2 = messages.filter(|message| message.text("src") == Some("node2"));
     let once = of_node2.filter(|message| message.text("seq").is_some_and(|seq| seen.insert(seq.to_owned())));
-    let all: Vec<Message> = once.skip_while(|message| message.kind() != "stonith").collect();
-    let kinds = all.iter().map(|message| message.kind().to_owned());
+    let all: Vec<Message> = once.collect();
+    let is_attempt = |message: &Message| message.text("result").is_some_and(|result| result != "unneeded");
+    let since = all.iter().skip_while(|message| message.kind() != "stonith" || !is_attempt(message));
+    let kinds = since.map(|message| message.kind().to_owned());
     let kinds = kinds.filter(|kind| kind != "status" && !kind.starts_with("NS_")).collect();
     (all.into_iter().filter(|message| message.kind() == "stonith").collect(), kinds)
 }
@@ -184,5 +187,8 @@ fn fencing_lines(log: &str) -> Vec<String> {
                 .join(" "),
         )
     };
-    lines.filter_map(text).collect()
+    let mut lines: Vec<String> = lines.filter_map(text).collect();
+    // The original's child says the result before its end is seen, ours leaves both to the daemon.
+    lines.sort_unstable();
+    lines
 }

@@ -47,7 +47,9 @@ struct Guard {
 }
 
 const NOTHING: fn(&Pair) = |_| {};
-const POWER_FAILS: fn(&Pair) = |pair| drop(pair.world.crash("node2").expect("crash"));
+const POWER_FAILS: fn(&Pair) = |pair| {
+    pair.world.crash("node2").expect("crash");
+};
 
 const SEVERAL: Guard = Guard {
     gate: "resource fencing",
@@ -81,7 +83,9 @@ const ALONE: [Guard; 7] = [
                 output.stdout.trim() == "dead"
             });
         },
-        open: Some(|pair| drop(pair.world.heal("node1", "eth0").expect("heal"))),
+        open: Some(|pair| {
+            pair.world.heal("node1", "eth0").expect("heal");
+        }),
         ..SEVERAL
     },
     Guard {
@@ -136,8 +140,8 @@ fn beside_an_original(guard: &Guard) {
     pair.start_both();
     pair.settled("local", "local");
     the_original_dies(&pair, guard);
-    pair.mark();
     pair.world.boot("node2").expect("boot");
+    pair.mark();
     pair.start(1);
     pair.settled("local", "local");
     ours_dies(&pair, guard);
@@ -169,8 +173,8 @@ fn ours_dies(pair: &Pair, guard: &Guard) {
     pair.mark();
     pair.world.crash("node1").expect("crash");
     pair.settled("", "all");
-    pair.mark();
     pair.world.boot("node1").expect("boot");
+    pair.mark();
     pair.start(0);
     pair.settled("local", "local");
     for (node, name) in NODES.iter().enumerate() {

@@ -309,6 +309,9 @@ impl Cluster {
         if *answer != Finding::Yes {
             broken.push(check.device);
             let name = self.settings.takeover.fencing.devices[check.device].clone();
+            if let Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) = answer {
+                self.log(LogLevel::Error, &format!("{name}: {why}"));
+            }
             self.log(LogLevel::Error, &format!("STONITH device {name} not operational!"));
             self.log(LogLevel::Error, "STONITH status operation failed.");
             self.log(LogLevel::Info, "This may mean that the STONITH device has failed!");
