@@ -19,6 +19,7 @@ mod external;
 mod ipmilan;
 mod meatware;
 mod null;
+mod outlet;
 mod plugin;
 mod rhcs;
 mod serial_line;

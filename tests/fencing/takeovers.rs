@@ -264,13 +264,14 @@ fn the_second_switch_does_it() {
     let Some(rig) = Rig::running(&["apcmaster", "wti_nps"]) else { return };
     let name = "APC MasterSwitch";
     let wrong = |victim: &str| format!("shows node3 for outlet {} of {victim}", &victim["node".len()..]);
-    let faults = [Fault::OtherOutlet, Fault::NotListed, Fault::Refuses, Fault::Silent];
-    for fault in &faults[..if long() { 4 } else { 1 }] {
+    let faults = [Fault::OtherOutlet, Fault::OtherAsked, Fault::NotListed, Fault::Refuses, Fault::Silent];
+    for fault in &faults[..if long() { 5 } else { 1 }] {
         rig.set_fault(0, *fault);
         let round = rig.owner_dies();
         rig.is_taken(&round);
         let reason = match fault {
             Fault::OtherOutlet => wrong(&round.victim),
+            Fault::OtherAsked => "would switch outlet 3 for".to_owned(),
             Fault::NotListed => format!("doesn't control host [{}]", round.victim),
             Fault::Refuses => "Invalid password".to_owned(),
             _ => format!("took longer than {TIMEOUT_S} s"),

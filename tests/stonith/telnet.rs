@@ -73,6 +73,7 @@ fn a_switch_that_misbehaves_never_reports_success() {
         Fault::Junk,
         Fault::Refuses,
         Fault::NotListed,
+        Fault::OtherAsked,
         Fault::HangsUp,
         Fault::HangsUpDone,
         Fault::NeverDone,
@@ -85,7 +86,7 @@ fn a_switch_that_misbehaves_never_reports_success() {
             let failure = request(name, &pairs, PACE_PERCENT, Action::Reset, "node2").expect_err(name);
             let expected: &[Code] = match fault {
                 Fault::Silent | Fault::Refuses => &[Code::ACCESS],
-                Fault::NotListed => &[Code::BAD_HOST],
+                Fault::NotListed | Fault::OtherAsked => &[Code::BAD_HOST],
                 Fault::Junk => &[Code::TIMEOUT, Code::BAD_HOST],
                 Fault::HangsUp | Fault::HangsUpDone => &[Code::OTHER],
                 _ => &[Code::RESET_FAILED],

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     NeverDone,
     /// It answers for another outlet than the one it was told.
     OtherOutlet,
+    /// It asks whether another outlet is meant than the one it was told.
+    OtherAsked,
     /// Each piece comes alone and late, but in time.
     Slow,
 }
@@ -47,12 +49,10 @@ pub(crate) enum Fault {
 impl Fault {
     /// The fault of this name, as `{:?}` writes it.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        use Fault::{
-            HangsUp, HangsUpDone, Junk, NeverDone, None, NotListed, OtherOutlet, Refuses, Silent, Slow,
-        };
-        let all =
-            [None, Silent, Junk, Refuses, NotListed, HangsUp, HangsUpDone, NeverDone, OtherOutlet, Slow];
-        all.into_iter().find(|fault| format!("{fault:?}") == name)
+        use Fault::{HangsUp, HangsUpDone, Junk, NeverDone, NotListed, Refuses, Silent, Slow};
+        let refusing = [Self::None, Silent, Junk, Refuses, NotListed, Self::OtherOutlet, Self::OtherAsked];
+        let mut all = refusing.into_iter().chain([HangsUp, HangsUpDone, NeverDone, Slow]);
+        all.find(|fault| format!("{fault:?}") == name)
     }
 }
 
@@ -124,6 +124,15 @@ impl Session {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// The outlet that it asks about when it was told this one.
+    fn asked(&self, told: usize) -> usize {
+        if self.fault == Fault::OtherAsked {
+            3
+        } else {
+            told
+        }
     }
 
     /// The password that was typed is the right one.
@@ -208,7 +217,8 @@ fn apc(session: &mut Session) -> io::Result<()> {
             ([_, _], "1") => menu.push(0),
             ([_, outlet, _], number @ ("1" | "2" | "3")) => {
                 let verb = ["on", "off", "reset"][number.parse::<usize>().unwrap_or(1) - 1];
-                let outlet = *outlet;
+                let outlet = session.asked(*outlet);
+                session.say(&format!("\r\n\tThis command will switch outlet {outlet}.\r\n"))?;
                 session.say("\r\n\tEnter 'YES' to continue or <ENTER> to cancel : ")?;
                 if session.line()? == "YES" {
                     session.switch(format!("{verb} {outlet}"))?;
@@ -260,6 +270,14 @@ fn wti(session: &mut Session) -> io::Result<()> {
             "/boot" | "/on" | "/off" => {
                 let verb = verb[1..].to_ascii_lowercase().replace("boot", "reset");
                 let outlets = rest.trim_end_matches(",y").trim();
+                let asked = session.asked(outlets.parse().unwrap_or(0));
+                if session.fault == Fault::OtherAsked {
+                    session.say(&format!("\r\nBoot Plug {asked}: are you sure? (Y/N):"))?;
+                    if session.line()? != "Y" {
+                        session.say("\r\nIPS> ")?;
+                        continue;
+                    }
+                }
                 session.switch(format!("{verb} {outlets}"))?;
                 session.say("\r\nProcessing - please wait ...\r\n")?;
             }
@@ -309,6 +327,7 @@ fn baytech_outlets(session: &mut Session) -> io::Result<()> {
                 session.say(&format!("\r\n Outlet  Name        Status\r\n{rows}"))?;
             }
             "reboot" => {
+                let outlet = session.asked(outlet.parse().unwrap_or(0));
                 session.say(&format!("\r\nReboot outlet {outlet} (Y/N)>"))?;
                 if session.line()? == "Y" {
                     session.switch(format!("reset {outlet}"))?;
