@@ -159,7 +159,7 @@ impl Cluster {
             }
             Command::Takeover(set) => {
                 self.forget_failures(set);
-                let again = self.try_failed_again(set);
+                let again = !self.stays_put() && self.try_failed_again(set);
                 self.request_takeover(set).or_else(|why| if again { Ok(()) } else { Err(why) })
             }
             Command::Shutdown => {
@@ -377,6 +377,14 @@ impl Cluster {
         };
         if giver_set.is_empty() {
             return self.refuse("it named no resources");
+        }
+        if self.stays_put() {
+            self.log_limited(
+                "standby",
+                LogLevel::Warning,
+                &format!("standby of {name} refused: maintenance"),
+            );
+            return self.refuse("maintenance");
         }
         let ours = self.peer().is_some_and(super::node::Node::is_ours);
         // A 3.0.6 peer that asks while we wait for its stable report is told nothing; it gives up
