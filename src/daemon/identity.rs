@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -69,7 +69,13 @@ pub fn next_generation(
         }
         Err(cause) => return Err(failed(cause)),
     };
-    match write_durably(path, format!("{next:>15}\n").as_bytes(), 0o644) {
+    let content = format!("{next:>15}\n");
+    let in_place = matches!(stored, Ok(Stored::Number(_))).then(|| overwrite(path, content.as_bytes()));
+    let kept = match in_place {
+        Some(Ok(())) => Ok(()),
+        _ => write_durably(path, content.as_bytes(), 0o644),
+    };
+    match kept {
         Err(cause) if !from_time => return Err(failed(cause)),
         _ => lines.push((LogLevel::Info, format!("Heartbeat generation: {next}"))),
     }
@@ -182,6 +188,19 @@ impl GlibcRandom {
     }
 }
 
+/// Writes over a file of the same few bytes: one write to the disk where a new file needs three, and all the
+/// start waits for before the first beat. Not torn by a crash, for it is within the file's first sector. A
+/// file that is not as expected is left alone.
+fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 || found.len() != content.len() as u64 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    file.write_all_at(content, 0)?;
+    file.sync_data()
+}
+
 /// Replaces a file so that after a crash either the old or the new content is there, and the new
 /// one once this has returned: temporary file, fsync, rename, fsync of the folder.
 pub(super) fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -241,6 +260,28 @@ mod tests {
         assert_eq!(second, first + 1);
         assert_eq!(lines, ["info: Heartbeat generation: 1795304699"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn only_a_file_of_its_own_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let number = |at: &Path| generation(at, false, 0).0;
+        fs::write(path("plain"), b"            100\n").unwrap();
+        let before = fs::metadata(path("plain")).unwrap().ino();
+        assert_eq!(number(&path("plain")), 101);
+        assert_eq!(fs::metadata(path("plain")).unwrap().ino(), before);
+        // What somebody else reads through another name or place stays as it is.
+        fs::hard_link(path("plain"), path("copy")).unwrap();
+        std::os::unix::fs::symlink(path("copy"), path("link")).unwrap();
+        fs::write(path("short"), b"7\n").unwrap();
+        assert_eq!(number(&path("plain")), 102);
+        assert_eq!(number(&path("link")), 102);
+        assert_eq!(number(&path("short")), 8);
+        assert_eq!(fs::read(path("copy")).unwrap(), b"            101\n");
+        for name in ["plain", "link", "short"] {
+            assert_eq!(fs::symlink_metadata(path(name)).unwrap().len(), 16, "{name}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -201,11 +202,7 @@ impl Server {
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
         let directory_gid = std::fs::metadata(directory)?.gid();
-        // the mode comes with the bind: a later chmod by name could be led elsewhere by a link
-        let before = umask(Mode::empty());
-        let bound = std::os::unix::net::UnixListener::bind(path);
-        umask(before);
-        let listener = bound?;
+        let listener = bind_for_all(path)?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener: UnixListener::from_std(listener)?,
@@ -560,6 +557,17 @@ impl Server {
         }
         Poll::Ready(())
     }
+}
+
+/// A socket that everybody may connect to. The mode comes with the bind: a later chmod by name could be led
+/// elsewhere by a link. The umask is one for the whole process, so that two binds must not meet.
+fn bind_for_all(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    static UMASK: Mutex<()> = Mutex::new(());
+    let _alone = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::empty());
+    let bound = std::os::unix::net::UnixListener::bind(path);
+    umask(before);
+    bound
 }
 
 #[cfg(test)]

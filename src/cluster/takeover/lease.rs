@@ -34,7 +34,7 @@
 //! must have been fed is all that can be counted on.
 
 use crate::types::lease::LeaseRecord;
-use crate::types::{LogLevel, ResourceSet};
+use crate::types::LogLevel;
 
 use super::super::alarm::AlarmKind;
 use super::super::event::{ExitReason, Finding, Output, Question, QuestionId};
@@ -282,7 +282,8 @@ impl Cluster {
             self.give_up_everything();
         }
         if !self.takeover.guards.lease.began_free && !self.shutdown.is_under_way() {
-            self.clean_up(ResourceSet::NONE);
+            // What is held goes with its claim, or is still given to the other node.
+            self.clean_up(self.claims.hold);
         }
     }
 

@@ -129,6 +129,20 @@ fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
 }
 
 #[test]
+fn sockets_made_at_the_same_time_are_all_open_to_everybody() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let make = |thread: usize| {
+        for round in 0..200 {
+            let path = folder.path().join(format!("{thread}-{round}"));
+            super::bind_for_all(&path).unwrap();
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o777);
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || make(thread)))));
+}
+
+#[test]
 fn garbage_closes_only_its_own_connection() {
     with_server(Limits::default(), async |mut server, path| {
         let mut good = signed_on(&mut server, path, &casual()).await;
