@@ -363,9 +363,8 @@ fn what_the_taker_said_before_it_agreed_gives_the_set_to_nobody() {
     pair.input(0, Input::Command { request: RequestId(1), command: Command::Standby(ResourceSet::LOCAL) });
     pair.run_ms(1, &[0, 1]);
     let to_first = |(to, _, input): &(usize, u64, Input)| *to == 0 && matches!(input, Input::Packet { .. });
-    let consent = |input: &Input| {
-        matches!(input, Input::Packet { message, .. } if message.kind() == "ask_resources")
-    };
+    let consent =
+        |input: &Input| matches!(input, Input::Packet { message, .. } if message.kind() == "ask_resources");
     pair.jobs.retain(|job| !to_first(job) || consent(&job.2));
     pair.run_ms(1, &[0, 1]);
     for _ in 0..8000 {
@@ -383,7 +382,7 @@ fn an_old_beat_makes_no_orphans() {
     pair.start();
     pair.run_ms(500, &[0, 1]);
     let beat = |(from, message): &&(usize, Message)| *from == 1 && message.kind() == "status";
-    let old = pair.sent.iter().filter(beat).next_back().unwrap().1.clone();
+    let old = pair.sent.iter().rfind(beat).unwrap().1.clone();
     assert_eq!(old.text("hahold"), Some("local"));
     pair.run_ms(2000, &[1]);
     assert_eq!(pair.nodes[1].holding(), ResourceSet::ALL);
