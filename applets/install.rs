@@ -50,6 +50,18 @@ fn definition() -> Command {
                 .help("What the boot starts it by; found out when not given"),
         )
         .arg(
+            Arg::new("enable")
+                .long("enable")
+                .action(ArgAction::SetTrue)
+                .help("Have the boot start it; it is not started now"),
+        )
+        .arg(
+            Arg::new("pages")
+                .long("pages")
+                .value_name("DIR")
+                .help("Where the manual pages are; else `man` beside this file, if it is there"),
+        )
+        .arg(
             Arg::new("no-account")
                 .long("no-account")
                 .action(ArgAction::SetTrue)
@@ -76,6 +88,8 @@ fn run(invocation: &Invocation) -> u8 {
         root: text("root").map_or_else(|| PathBuf::from("/"), Into::into),
         prefix: text("prefix").unwrap_or_default(),
         service: text("service").as_deref().and_then(Kind::of),
+        enable: matches.get_flag("enable"),
+        pages: text("pages").map(Into::into),
         accounts: !matches.get_flag("no-account"),
         dry_run: matches.get_flag("dry-run"),
     }))

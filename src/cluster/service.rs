@@ -218,7 +218,7 @@ impl Cluster {
                 }
                 return true;
             }
-            Finding::No(why) | Finding::Failed(why) | Finding::Found(why) => why,
+            Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) | Finding::Found(why) => why,
         };
         service.failures += 1;
         service.failed_ms = now_ms;

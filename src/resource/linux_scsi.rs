@@ -130,6 +130,13 @@ impl Place {
         }
     }
 
+    /// For a host whose driver allows no number of a LUN at all (a limit of 0, as the loopback host of the
+    /// kernel's own target): whatever the target has.
+    fn for_whole_target(self) -> (PathBuf, String) {
+        let Self { host, channel, target, .. } = self;
+        (PathBuf::from(format!("/sys/class/scsi_host/host{host}/scan")), format!("{channel} {target} -\n"))
+    }
+
     /// The disk's device file, once the kernel has one.
     fn device(self) -> Option<PathBuf> {
         let folder = self.entry().join("device");
@@ -261,8 +268,14 @@ impl LinuxScsi<'_> {
     fn tell_kernel(&self, verb: &str) {
         let (file, line) =
             if Path::new(TABLE).exists() { self.place.for_table(verb) } else { self.place.for_sysfs(verb) };
-        let written =
-            OpenOptions::new().append(true).open(&file).and_then(|mut file| file.write_all(line.as_bytes()));
+        let write = |file: &Path, line: &str| {
+            OpenOptions::new().append(true).open(file).and_then(|mut file| file.write_all(line.as_bytes()))
+        };
+        let mut written = write(&file, &line);
+        if verb == "add" && written.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
+            let (file, line) = self.place.for_whole_target();
+            written = write(&file, &line);
+        }
         // What is not there cannot be removed, says the kernel.
         let wanted = verb == "add" || self.is_known();
         if let (true, Err(error)) = (wanted, written) {
@@ -423,6 +436,7 @@ mod tests {
         assert_eq!((file.to_str(), line.as_str()), (Some(TABLE), "scsi remove-single-device 2 0 1 3\n"));
         let (file, line) = place.for_sysfs("add");
         assert_eq!((file.to_str(), line.as_str()), (Some("/sys/class/scsi_host/host2/scan"), "0 1 3\n"));
+        assert_eq!(place.for_whole_target(), (file, "0 1 -\n".to_owned()));
         let (file, line) = place.for_sysfs("remove");
         let expected = "/sys/class/scsi_device/2:0:1:3/device/delete";
         assert_eq!((file.to_str(), line.as_str()), (Some(expected), "1\n"));

@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::accounts;
+use super::enable::{self, Way};
 use super::manifest::{self, is_plain, Entry, Manifest};
+use super::pages;
 use super::root::Root;
 use super::service::{self, Kind};
 use super::signals::Held;
@@ -27,6 +29,10 @@ const DIRECTORIES: [(&str, u32); 5] = [
 ];
 /// Folders for core dumps, one for each user.
 const CORES: &str = "/var/lib/heartbeat/cores";
+/// The manual pages.
+const PAGES: &str = "/usr/share/man";
+/// Ends of pages that somebody packed.
+const PACKED: [&str; 4] = ["", ".gz", ".bz2", ".xz"];
 /// Places named in one message.
 const NAMED_MAX: usize = 5;
 
@@ -39,6 +45,10 @@ pub struct InstallOptions {
     pub prefix: String,
     /// How the boot starts it; found out when absent.
     pub service: Option<Kind>,
+    /// Have the boot start it.
+    pub enable: bool,
+    /// Folder of the manual pages, else `man` beside this program if that is there.
+    pub pages: Option<PathBuf>,
     /// Make the account.
     pub accounts: bool,
     /// Print the steps, and do none.
@@ -126,7 +136,14 @@ fn summary(plan: &Plan, root: &Root, terminal: &mut Terminal<'_>) {
             plan.binary
         ));
     }
-    for line in service::next_steps(plan.service, root) {
+    match (&plan.pages, plan.prefix.as_str()) {
+        (None, _) => {
+            terminal.say("The manual pages are not in this file: `ha install --pages DIR` installs them.");
+        }
+        (Some(_), PREFIX_DEFAULT) => terminal.say("The manual pages are in their place: man ha-intro"),
+        (Some(folder), _) => terminal.say(&format!("The manual pages: man -M {folder} ha-intro")),
+    }
+    for line in service::next_steps(plan.service, root, plan.enabled) {
         terminal.say(&line);
     }
 }
@@ -136,7 +153,11 @@ struct Plan {
     steps: Vec<Step>,
     manifest: Manifest,
     binary: String,
+    prefix: String,
     service: Kind,
+    enabled: bool,
+    /// Their folder; `None` where there are none.
+    pages: Option<String>,
     notes: Vec<String>,
 }
 
@@ -185,6 +206,10 @@ impl<'r> Planner<'r> {
         for (path, text, mode) in service::files(service, self.root, &self.prefix) {
             self.text(path, text, mode).map_err(failed)?;
         }
+        let pages = self.pages(options.pages.as_deref(), names)?;
+        if options.enable {
+            self.boot(service)?;
+        }
         if let Some(accounts) = accounts.filter(|accounts| accounts.missing.user || accounts.missing.group) {
             let at =
                 self.steps.iter().position(|step| matches!(step, Step::Directory { owner: Some(_), .. }));
@@ -194,7 +219,61 @@ impl<'r> Planner<'r> {
         self.refuse_taken()?;
         let manifest = self.manifest();
         let (steps, notes) = (std::mem::take(&mut self.steps), std::mem::take(&mut self.notes));
-        Ok(Plan { steps, manifest, binary, service, notes })
+        let (prefix, enabled) = (self.prefix.clone(), options.enable);
+        Ok(Plan { steps, manifest, binary, prefix, service, enabled, pages, notes })
+    }
+
+    /// The manual pages, where their folder is at hand; the value is where they go. What another package
+    /// has there stays.
+    fn pages(&mut self, given: Option<&Path>, names: &[&str]) -> Result<Option<String>, String> {
+        let failed = |error: io::Error| format!("{error}; nothing was done");
+        let pages = pages::find(given).map_err(|reason| format!("{reason}; nothing was done"))?;
+        if pages.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.below_prefix(PAGES);
+        let links = places::links(names.iter().copied(), &crate::resource::AGENT_NAMES);
+        let programs: Vec<&str> = links.iter().filter_map(|link| link.path.rsplit('/').next()).collect();
+        let mut others = 0;
+        for other in pages::other_names(&pages, &programs) {
+            let path = format!("{folder}/{}", other.place);
+            if !self.others_page(&path) {
+                self.link(&path, &format!("{folder}/{}", other.page), true).map_err(failed)?;
+            }
+        }
+        for page in pages {
+            let Some(place) = pages::place(&page.file) else { continue };
+            let path = format!("{folder}/{place}");
+            if self.others_page(&path) {
+                others += 1;
+            } else {
+                self.text(&path, page.text, 0o644).map_err(failed)?;
+            }
+        }
+        if others > 0 {
+            self.notes.push(format!("{others} manual pages of another package stay as they are."));
+        }
+        Ok(Some(folder))
+    }
+
+    /// Whether a page stands there, packed or not, that no installation made.
+    fn others_page(&self, path: &str) -> bool {
+        let mut forms = PACKED.iter().map(|end| format!("{path}{end}"));
+        forms.any(|form| self.root.has(&form) && !self.known.made(&form))
+    }
+
+    /// The start at boot.
+    fn boot(&mut self, service: Kind) -> Result<(), String> {
+        match enable::way(service, self.root).map_err(|reason| format!("{reason}; nothing was done"))? {
+            Way::Links(links) => {
+                for (path, target) in links {
+                    let linked = self.link(&path, target, true);
+                    linked.map_err(|error| format!("{error}; nothing was done"))?;
+                }
+            }
+            Way::Tool(tool) => self.steps.push(Step::Boot { tool }),
+        }
+        Ok(())
     }
 
     fn below_prefix(&self, path: &str) -> String {

@@ -13,11 +13,13 @@
 pub mod accounts;
 pub mod answers;
 pub mod check;
+pub mod enable;
 pub mod init;
 pub mod install;
 pub mod keygen;
 mod live;
 pub mod manifest;
+pub mod pages;
 pub mod parcel;
 pub mod root;
 mod run;

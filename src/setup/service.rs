@@ -67,17 +67,19 @@ pub fn files(kind: Kind, root: &Root, prefix: &str) -> Vec<(&'static str, String
     files
 }
 
-/// What a person does next.
-pub fn next_steps(kind: Kind, root: &Root) -> Vec<String> {
+/// What a person does next; `enabled`: the boot starts it already.
+pub fn next_steps(kind: Kind, root: &Root, enabled: bool) -> Vec<String> {
     let start = match kind {
+        Kind::Systemd if enabled => "systemctl daemon-reload; systemctl start heartbeat",
         Kind::Systemd => "systemctl daemon-reload; systemctl enable --now heartbeat",
-        Kind::SysV if root.has("/sbin/chkconfig") => {
-            "chkconfig --add heartbeat; chkconfig heartbeat on; /etc/init.d/heartbeat start"
-        }
+        Kind::SysV if enabled => "/etc/init.d/heartbeat start",
         Kind::SysV if root.has("/usr/sbin/update-rc.d") => {
             "update-rc.d heartbeat defaults; /etc/init.d/heartbeat start"
         }
-        Kind::SysV => "/etc/init.d/heartbeat start (and links to it for the boot)",
+        Kind::SysV if root.has("/sbin/chkconfig") || root.has("/usr/sbin/chkconfig") => {
+            "chkconfig --add heartbeat; chkconfig heartbeat on; /etc/init.d/heartbeat start"
+        }
+        Kind::SysV => "/etc/init.d/heartbeat start (and for the boot: ha install --enable)",
         Kind::None => "heartbeat (have the boot run it)",
     };
     vec![

@@ -6,6 +6,7 @@ use std::os::unix::fs::{chown, symlink, DirBuilderExt, OpenOptionsExt, Permissio
 use std::path::{Path, PathBuf};
 
 use super::accounts::{self, Made};
+use super::enable::Tool;
 use super::manifest;
 use super::root::Root;
 
@@ -52,10 +53,16 @@ pub enum Step {
         /// With which numbers.
         ids: accounts::Ids,
     },
+    /// Has the boot start it.
+    Boot {
+        /// By this program of the system.
+        tool: &'static Tool,
+    },
 }
 
 impl Step {
-    /// As the manifest keeps it; `None` for accounts, which it keeps in its own way.
+    /// As the manifest keeps it; `None` for accounts, which it keeps in its own way, and for the
+    /// boot, which is found again by its links.
     pub fn entry(&self) -> Option<manifest::Entry> {
         Some(match self.clone() {
             Self::Directory { path, .. } => manifest::Entry::Directory(path),
@@ -64,7 +71,7 @@ impl Step {
                 manifest::Entry::File { digest: manifest::digest(text.as_bytes()), path }
             }
             Self::Link { path, target } => manifest::Entry::Link { target, path },
-            Self::Accounts { .. } => return None,
+            Self::Accounts { .. } | Self::Boot { .. } => return None,
         })
     }
 
@@ -88,6 +95,7 @@ impl Step {
                 }
                 format!("make {}", made.join(" and "))
             }
+            Self::Boot { tool } => format!("run {}", tool.words()),
         }
     }
 }
@@ -102,6 +110,7 @@ enum Undo {
         path: PathBuf,
     },
     Accounts(Made),
+    Boot(&'static Tool),
 }
 
 /// Steps that were done and can be taken back.
@@ -153,6 +162,11 @@ impl<'r> Done<'r> {
             Step::Accounts { .. } => {
                 let made = accounts::make(self.root)?;
                 self.undo.push(Undo::Accounts(made));
+                Ok(())
+            }
+            Step::Boot { tool } => {
+                tool.add().map_err(io::Error::other)?;
+                self.undo.push(Undo::Boot(tool));
                 Ok(())
             }
         }
@@ -213,6 +227,7 @@ impl<'r> Done<'r> {
                 Undo::Accounts(made) => {
                     (accounts::remove(self.root, &made), "the account hacluster".to_owned())
                 }
+                Undo::Boot(tool) => (tool.remove().map_err(io::Error::other), "the start at boot".to_owned()),
             };
             if let Err(error) = result {
                 failed.push(format!("{what} could not be taken back: {error}"));

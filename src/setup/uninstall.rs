@@ -1,10 +1,12 @@
 //! `ha uninstall`: takes away what the manifest names and what the daemon wrote, and nothing else.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::accounts;
+use super::enable;
 use super::manifest::{self, is_unchanged, Entry, Manifest};
 use super::root::Root;
 use super::service::{INIT_PLACE, UNIT_PLACE};
@@ -31,8 +33,6 @@ pub const WRITTEN: [&str; 12] = [
     "/var/lock/subsys/heartbeat",
     "/var/run/resource-agents",
 ];
-/// Folders of links that start services at boot.
-const BOOT_FOLDERS: [&str; 2] = ["/etc", "/etc/rc.d"];
 const CORES: &str = "/var/lib/heartbeat/cores";
 const WANTS_FOLDER: &str = "/etc/systemd/system";
 
@@ -68,7 +68,8 @@ fn carry_out(options: &UninstallOptions, terminal: &mut Terminal<'_>) -> Result<
         return Err(nothing("heartbeat is running; stop it first (heartbeat -k)".to_owned()));
     }
     let _held = Held::now();
-    let mut removal = Removal { root: &root, dry_run: options.dry_run, terminal, kept: Vec::new() };
+    let mut removal =
+        Removal { root: &root, dry_run: options.dry_run, terminal, kept: Vec::new(), told: BTreeSet::new() };
     removal.all(&manifest).map_err(|error| {
         format!("{error}; what was removed stays removed, the rest is there: run it again")
     })?;
@@ -90,6 +91,8 @@ struct Removal<'a, 't> {
     dry_run: bool,
     terminal: &'a mut Terminal<'t>,
     kept: Vec<String>,
+    /// What a dry run has named: a link of the boot may be in the list too.
+    told: BTreeSet<String>,
 }
 
 impl Removal<'_, '_> {
@@ -135,11 +138,10 @@ impl Removal<'_, '_> {
     /// Links that the boot follows to what is going away.
     fn boot_links(&mut self, manifest: &Manifest) -> io::Result<()> {
         if manifest.made(INIT_PLACE) {
-            for folder in BOOT_FOLDERS {
-                for level in ["0", "1", "2", "3", "4", "5", "6", "S"] {
-                    self.links_below(&format!("{folder}/rc{level}.d"), |name| {
-                        name.get(3..) == Some("heartbeat") && name.starts_with(['S', 'K'])
-                    })?;
+            self.boot_tool();
+            for folder in enable::LEVEL_FOLDERS {
+                for level in enable::LEVELS {
+                    self.links_below(&format!("{folder}/rc{level}.d"), enable::is_link_name)?;
                 }
             }
         }
@@ -151,6 +153,22 @@ impl Removal<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The tool that keeps the links, if there are any: it may keep more than links. What it leaves is
+    /// taken away behind it.
+    fn boot_tool(&mut self) {
+        match enable::tool(self.root).filter(|_| enable::has_links(self.root)) {
+            Some(tool) if self.dry_run => {
+                self.terminal.say(&format!("would run {}", tool.removal_words()));
+            }
+            Some(tool) => {
+                if let Err(reason) = tool.remove() {
+                    self.terminal.say(&format!("{reason}; the links are taken away without it"));
+                }
+            }
+            None => {}
+        }
     }
 
     fn links_below(&mut self, folder: &str, ours: impl Fn(&str) -> bool) -> io::Result<()> {
@@ -246,7 +264,9 @@ impl Removal<'_, '_> {
 
     fn remove(&mut self, path: &str, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.dry_run {
-            self.terminal.say(&format!("would remove {path}"));
+            if self.told.insert(path.to_owned()) {
+                self.terminal.say(&format!("would remove {path}"));
+            }
             return Ok(());
         }
         act().map_err(|error| io::Error::new(error.kind(), format!("cannot remove {path}: {error}")))

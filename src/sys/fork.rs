@@ -15,7 +15,8 @@ use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 pub fn wait_for_signal(signals: &SigSet, limit: Duration) -> io::Result<Option<Signal>> {
     let limit = libc::timespec {
         tv_sec: limit.as_secs().try_into().unwrap_or(i32::MAX.into()),
-        tv_nsec: limit.subsec_nanos().into(),
+        // a `long`, which has 32 bits on some machines: below a thousand million it fits
+        tv_nsec: i32::try_from(limit.subsec_nanos()).unwrap_or(0).into(),
     };
     // SAFETY: both point to whole values that live through the call; no information is asked for.
     let number = unsafe { libc::sigtimedwait(signals.as_ref(), std::ptr::null_mut(), &limit) };

@@ -28,8 +28,7 @@ const EPOCH: LocalTime = LocalTime { year: 1970, month: 1, day: 1, hour: 0, minu
 /// file; call it once before memory is locked or the disk may hang. A time the C library cannot
 /// express comes back as 1970-01-01 00:00:00.
 pub fn local_time(unix_s: i64) -> LocalTime {
-    // `time_t` has 64 bits with musl and on 64-bit systems; elsewhere the far future is cut off.
-    let seconds = unix_s as _;
+    let Some(seconds) = c_time(unix_s) else { return EPOCH };
     // SAFETY: `tm` is plain numbers and a pointer, for which all zero bytes are a valid value.
     let mut broken_down: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right types for the whole call.
@@ -51,7 +50,7 @@ pub fn local_time(unix_s: i64) -> LocalTime {
 /// Local time in a format of strftime(3), in English; at most 127 bytes, else the empty text. A time the
 /// C library cannot express is the empty text too.
 pub fn formatted(unix_s: i64, format: &std::ffi::CStr) -> String {
-    let seconds = unix_s as _;
+    let Some(seconds) = c_time(unix_s) else { return String::new() };
     // SAFETY: as in `local_time`.
     let mut broken_down: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right types for the whole call.
@@ -65,6 +64,12 @@ pub fn formatted(unix_s: i64, format: &std::ffi::CStr) -> String {
         libc::strftime(buffer.as_mut_ptr().cast(), buffer.len(), format.as_ptr(), &raw const broken_down)
     };
     String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// `time_t` has 32 bits on i686, which end in January 2038.
+#[allow(clippy::useless_conversion)] // it is one where it has 64
+fn c_time(unix_s: i64) -> Option<libc::time_t> {
+    libc::time_t::try_from(unix_s).ok()
 }
 
 /// `YYYY/MM/DD_HH:MM:SS`, as scripts write it too (agents spec 4.4).

@@ -1,5 +1,6 @@
 //! Debian's `ocf-tester` (resource-agents) on our agents: each is called some twenty-five times, by its
-//! path in the place of the original's. LVM, Raid1 and LinuxSCSI need whole machines: tests/machines.
+//! path in the place of the original's. LVM, Raid1 and LinuxSCSI need whole machines:
+//! `tests/machines/run ocf-tester`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

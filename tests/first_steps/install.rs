@@ -7,7 +7,7 @@ use crate::common::binary;
 use crate::traces::{can_trace, ha, said, traced, tree, with_own_mounts, CALLS};
 
 /// The tree of a small system.
-fn system(service: &str) -> tempfile::TempDir {
+pub(crate) fn system(service: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("folder");
     let make = |path: &str| fs::create_dir_all(folder.path().join(path)).expect("folder");
     for path in ["etc/logrotate.d", "usr/sbin", "usr/lib", "usr/bin", "var/lib", "var/run", "run", "sbin"] {
@@ -28,7 +28,7 @@ fn system(service: &str) -> tempfile::TempDir {
     folder
 }
 
-fn place(root: &tempfile::TempDir) -> &str {
+pub(crate) fn place(root: &tempfile::TempDir) -> &str {
     root.path().to_str().expect("path")
 }
 
@@ -127,6 +127,10 @@ fn every_slip_leaves_nothing() {
         vec!["install", "--root", at, "--prefix", "/etc/passwd"],
         vec!["install", "--root", at, "--service", "upstart"],
         vec!["install", "--root", at, "--prefx", "/usr"],
+        vec!["install", "--root", at, "--service", "none", "--enable"],
+        vec!["install", "--root", at, "--pages", "/no/such/place"],
+        vec!["install", "--root", at, "--pages", "/usr"],
+        vec!["install", "--root", at, "--pages", ""],
         vec!["install", "--root", at, "/usr"],
         vec!["uninstall", "--root", at],
         vec!["uninstall", "--root", at, "--prefix", "/usr"],

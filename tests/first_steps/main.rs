@@ -4,8 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod boot;
 mod init;
 mod install;
 mod live;
+mod manuals;
 mod pair;
 mod traces;

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from architecture import OWN
 from archive import Archive
 from supplies import as_found
 
@@ -34,12 +35,17 @@ class Machine:
     """Made switched off. Its disks outlive it; everything else is gone with the power."""
 
     def __init__(self, world, name: str, *, debian=False, modules=(), files=None, address=None, memory_mb=None,
-                 qemu=(), state=True, first=None, kernel_words=""):
+                 qemu=(), state=True, first=None, kernel_words="", spare=(), root_mb=None):
+        # `spare`: modules that are there and not loaded; `root_mb`: what is written to Debian's root goes to a
+        # disk of that size, which outlives a boot (without `state`).
         self.name, self.supplies, self.folder = name, world.supplies, world.folder
         self.debian, self.address, self.state = debian, address, state
         self.modules, self.files, self.qemu = list(modules), dict(files or {}), list(qemu)
-        self.memory_mb = memory_mb or (384 if debian else 192)
+        self.memory_mb = memory_mb or (384 if debian else 192 if world.supplies.architecture is OWN else 320)
         self.first, self.kernel_words = first, kernel_words
+        self.spare, self.root_mb = list(spare), root_mb
+        # The next boot is made by the root's own init, which starts the agent too.
+        self.own_init = False
         self.console_file = world.logs / f"{name}.console"
         self.console_file.write_bytes(b"")
         self.disks, self.events = [], []
@@ -48,6 +54,10 @@ class Machine:
         if state:
             self.state_disk = self.new_disk("state", 16)
             subprocess.run([*_mkfs(), str(self.state_disk)], check=True)
+        if root_mb:
+            assert debian and not state
+            self.root_disk = self.new_disk("root", root_mb)
+            subprocess.run([*_mkfs(), str(self.root_disk)], check=True)
 
     def new_disk(self, name: str, size_mb: int) -> Path:
         """An empty disk image of this machine, kept when the power is lost."""
@@ -75,9 +85,9 @@ class Machine:
         self._control = None if self.first else self._connect("control")
         self._received = b""
 
-    def wait_ready(self):
+    def wait_ready(self, limit_s: float = BOOT_SECONDS):
         """Until the agent is there."""
-        end = time.monotonic() + BOOT_SECONDS
+        end = time.monotonic() + limit_s
         while (line := self._line(end)) != "0 0 ":
             if line is None:
                 raise MachineError(f"{self.name} did not come up; its console ends:\n{self.console()[-1500:]}")
@@ -167,16 +177,20 @@ class Machine:
         archive.device("dev/console", 5, 1)
         wanted = list(BASE)
         wanted += NET if self.address or self._has("virtio-net") else []
-        wanted += (ROOT if self.debian else []) + (STATE if self.state else []) + self.modules
-        lines = []
-        for file, parameters in self.supplies.modules(wanted):
+        wanted += (ROOT if self.debian else []) + (STATE if self.state or self.root_mb else []) + self.modules
+        lines, loaded = [], self.supplies.modules(wanted)
+        for file, parameters in self.supplies.modules(wanted + self.spare):
             inside = "lib/modules" + str(file).split("/lib/modules", 1)[1]
             archive.file(inside, file)
-            lines.append(f"/{inside} {parameters}".strip() + "\n")
+            if (file, parameters) in loaded:
+                lines.append(f"/{inside} {parameters}".strip() + "\n")
         if self.first:
             self.first(archive, lines)
             return archive.to_bytes()
-        for name in ("modules.dep", "modules.alias", "modules.builtin", "modules.symbols"):
+        names = ["modules.dep", "modules.alias", "modules.builtin", "modules.symbols"]
+        # What Debian's own modprobe reads.
+        names += [f"{name}.bin" for name in names] if self.spare else []
+        for name in names:
             path = f"lib/modules/{self.supplies.kernel_release}/{name}"
             archive.file(path, self.supplies.modules_of / path)
         archive.file("machine/modules", "".join(lines))
@@ -199,13 +213,16 @@ class Machine:
     def _setup(self) -> str:
         disk = f"/dev/vd{'b' if self.debian else 'a'}" if self.state else ""
         return (f"machine_name={self.name}\nroot_image={'yes' if self.debian else 'no'}\n"
-                f"address={self.address or ''}\nstate_disk={disk}\n")
+                f"address={self.address or ''}\nstate_disk={disk}\n"
+                f"root_disk={'/dev/vdb' if self.root_mb else ''}\nown_init={'yes' if self.own_init else 'no'}\n")
 
     def _command(self, initrd: Path) -> list:
-        command = ["qemu-system-x86_64", "-name", self.name, "-accel", self.supplies.accel, "-m", str(self.memory_mb),
+        architecture = self.supplies.architecture
+        command = [*architecture.qemu, "-name", self.name, "-accel", self.supplies.accelerator(), "-m",
+                   str(self.memory_mb),
                    "-display", "none", "-nodefaults", "-no-reboot", "-nic", "none", "-action", "watchdog=reset",
                    "-kernel", str(self.supplies.kernel), "-initrd", str(initrd),
-                   "-append", f"console=ttyS0 quiet panic=-1 {self.kernel_words}".strip(),
+                   "-append", f"console={architecture.console} quiet panic=-1 {self.kernel_words}".strip(),
                    "-qmp", f"unix:{self.socket_path('monitor')},server=on,wait=off",
                    "-chardev", f"socket,id=console,path={self.socket_path('console')},server=on,wait=off,"
                                f"logfile={self.console_file},logappend=on",
@@ -217,6 +234,8 @@ class Machine:
             command += ["-drive", f"if=virtio,format=raw,readonly=on,file={self.supplies.root_image}"]
         if self.state:
             command += ["-drive", f"if=virtio,format=raw,file={self.state_disk}"]
+        if self.root_mb:
+            command += ["-drive", f"if=virtio,format=raw,file={self.root_disk}"]
         for disk in self.disks:
             command += ["-drive", f"if=virtio,format=raw,file={disk}"]
         return command + self.qemu

@@ -41,7 +41,7 @@ class Results:
             f"version: {supplies.version}",
             f"date: {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {seconds:.0f} s",
             f"kernel: {supplies.kernel_release} (Debian {supplies.kernel_version}), "
-            f"QEMU {supplies.qemu_version} {supplies.accel}",
+            f"{supplies.architecture.qemu[0]} {supplies.qemu_version} {supplies.accelerator()}",
             f"command: `tests/machines/run {scenario.name}`",
         ]
         for package in scenario.packages:

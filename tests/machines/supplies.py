@@ -8,14 +8,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from architecture import OWN
 from archive import Archive
 
 # Always needed on this machine.
 TOOLS = ["qemu-system-x86", "busybox-static", "kmod", "e2fsprogs"]
 # To make a root of Debian's packages.
 ROOT_TOOLS = ["mmdebstrap", "squashfs-tools"]
-# To compile the first program of a machine that has no other but ours.
-COMPILER = ["musl-tools"]
 
 # The kernel of all machines, unless a scenario takes another.
 KERNEL = "linux-image-amd64"
@@ -24,7 +23,7 @@ KERNEL = "linux-image-amd64"
 ROOT_PACKAGES = [
     "heartbeat", "cluster-glue", "resource-agents", "iproute2", "iputils-ping", "procps", "psmisc", "kmod",
     "netbase", "mount", "util-linux", "e2fsprogs", "mdadm", "lvm2", "nfs-kernel-server", "nfs-common",
-    "rpcbind", "drbd-utils", "sg3-utils",
+    "rpcbind", "drbd-utils", "sg3-utils", "libxml2-utils", "sysvinit-core", "initscripts", "insserv", "startpar",
 ]
 # No machine needs these, and each boot reads the image.
 ROOT_WITHOUT = ["/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*"]
@@ -58,6 +57,7 @@ class Supplies:
         self.binary_hash = hashlib.sha256(self.binary.read_bytes()).hexdigest()
         self.version = _output([str(self.binary), "--version"]).strip()
         self.kernel = self.modules_of = self.accel = self.root_image = self.root_list = None
+        self.architecture = OWN
         self._lists = False
 
     def prepare(self, needs: set):
@@ -70,15 +70,31 @@ class Supplies:
             self.install(ROOT_TOOLS)
             self._debian_root()
         if C_COMPILER in needs:
-            self.install(COMPILER)
+            self.install(OWN.packages)
+
+    def use_own_architecture(self):
+        """That of this machine, with the usual kernel."""
+        self.architecture = OWN
+        self.use_kernel(KERNEL)
+
+    def use_architecture(self, architecture) -> Path:
+        """Takes another one's emulator, compiler and kernel; the value is our program for it."""
+        self.install(architecture.packages)
+        release = re.search(r"VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text())[1]
+        options = self._apt_options("http://deb.debian.org/debian", release, architecture.debian)
+        self.use_kernel(architecture.kernel, options)
+        self.architecture = architecture
+        return self._built("--arch", architecture.name)
+
+    def _built(self, *options) -> Path:
+        done = subprocess.run([str(self.repository / "packaging" / "build-static"), *options],
+                              stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise Missing("packaging/build-static failed; build it, or name a static binary with --binary")
+        return Path(done.stdout.strip())
 
     def _own_binary(self, given) -> Path:
-        if given is None:
-            done = subprocess.run([str(self.repository / "packaging" / "build-static")],
-                                  stdout=subprocess.PIPE, text=True, check=False)
-            if done.returncode:
-                raise Missing("packaging/build-static failed; build it, or name a static binary with --binary")
-            given = Path(done.stdout.strip())
+        given = given or self._built()
         if not given.is_file():
             raise Missing(f"{given} is not there")
         return given.resolve()
@@ -144,9 +160,9 @@ class Supplies:
                 out_of_reach.append(f"{suite} at {url}")
         raise Missing(f"apt reaches none of {', '.join(out_of_reach)}")
 
-    def _apt_options(self, url: str, suite: str) -> list:
+    def _apt_options(self, url: str, suite: str, architecture=OWN.debian) -> list:
         """Options that let apt see this release alone; this machine's own lists stay as they are."""
-        folder = self.work / "apt" / suite
+        folder = self.work / "apt" / f"{suite}-{architecture}"
         (folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         keys = ",".join(str(KEYS / name) for name in ("debian-archive-keyring.gpg", "debian-archive-removed-keys.gpg"))
         (folder / "list").write_text(f"deb [check-valid-until=no signed-by={keys}] {url} {suite} main\n")
@@ -155,6 +171,7 @@ class Supplies:
                   "Dir::State::status": "status", "Dir::State::lists": "lists", "Dir::Cache": "cache"}
         options = [f"-o{name}={folder / value}" for name, value in values.items()]
         options += ["-oAPT::Sandbox::User=root", "-oAPT::Update::Error-Mode=any"]
+        options += [f"-oAPT::Architecture={architecture}", f"-oAPT::Architectures={architecture}"]
         if subprocess.run(["apt-get", *options, "update", "-q"], check=False, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL).returncode:
             raise Missing(f"apt does not reach {suite} at {url}")
@@ -172,6 +189,10 @@ class Supplies:
                 if words[0] == "insmod":
                     order.setdefault(words[1], " ".join(words[2:]))
         return [(Path(file), parameters) for file, parameters in order.items()]
+
+    def accelerator(self) -> str:
+        """For machines of the architecture in use."""
+        return self.accel if self.architecture is OWN else "tcg"
 
     def _accelerator(self) -> str:
         """`kvm` where a machine really boots with it, else `tcg`."""
@@ -235,10 +256,16 @@ class Supplies:
                 return version
         raise Missing(f"the root has no package {package}")
 
+    def deb(self) -> Path:
+        """Our package of the binary."""
+        made = _output([str(self.repository / "packaging" / "build-deb"), "--binary", str(self.binary), "--output",
+                        str(self.work / "packages")])
+        return Path(made.strip())
+
     def compiled(self, source: str) -> Path:
         """The static program of one C file of `guest`."""
-        target = self.work / Path(source).stem
-        subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(target),
+        target = self.work / f"{Path(source).stem}-{self.architecture.name}"
+        subprocess.run([*self.architecture.compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(target),
                         str(self.here / "guest" / source)], check=True)
         return target
 

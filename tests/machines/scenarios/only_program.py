@@ -2,6 +2,7 @@
 
 import re
 
+from architecture import AARCH64, I686
 from cluster import SERVICE, configuration
 from scenario import Scenario
 from supplies import C_COMPILER, Missing
@@ -10,10 +11,10 @@ from world import NotPossible
 ADDRESSES = {"alpha": "10.9.0.1", "beta": "10.9.0.2"}
 
 
-def play(world):
+def play(world, binary=None):
     """An address fails over between two of them."""
     first = world.supplies.compiled("only.c")
-    alpha, beta = (make(world, name, first) for name in ADDRESSES)
+    alpha, beta = (make(world, name, first, binary or world.supplies.binary) for name in ADDRESSES)
     world.network_cable(alpha, beta)
     world.note("in each: the program that the kernel starts, /ha, /etc/ha.d, kernel modules; no other file")
     for machine in (alpha, beta):
@@ -43,12 +44,12 @@ def play(world):
     world.expect("beta has the address", lambda: has(beta))
 
 
-def make(world, name, first):
+def make(world, name, first, binary):
     """A machine of one program: there is no shell, no library, no account file, no /var, no /run."""
     def files(archive, module_lines):
         archive.file("init", first, 0o755)
         archive.file("modules", "".join(module_lines))
-        archive.file("ha", world.supplies.binary, 0o755)
+        archive.file("ha", binary, 0o755)
         for path, content in configuration("bcast eth0\n").items():
             # There is no /var/log.
             archive.file(path, content.replace("/var/log/ha-log", "/dev/console"), 0o600)
@@ -82,9 +83,23 @@ def play_oldest(world):
     play(world)
 
 
+def play_other(architecture):
+    """The same on machines of another architecture, with our program for it."""
+    def played(world):
+        try:
+            binary = world.supplies.use_architecture(architecture)
+        except Missing as missing:
+            raise NotPossible(str(missing)) from None
+        world.note(f"our program for {architecture.name}: {binary.stat().st_size} bytes")
+        play(world, binary)
+    return played
+
+
 SCENARIOS = [
     Scenario("only-program", "The static binary is the only program of two machines, and an address fails over",
              play, (C_COMPILER,)),
     Scenario("oldest-kernel", "The same on the oldest kernel of Debian's that apt reaches", play_oldest,
              (C_COMPILER,)),
+    Scenario("only-program-i686", "The same on machines of i686 with Debian's kernel", play_other(I686)),
+    Scenario("only-program-aarch64", "The same on machines of aarch64 with Debian's kernel", play_other(AARCH64)),
 ]
