@@ -46,7 +46,7 @@ pub(super) struct Claims {
     /// It announced `shutdone`.
     pub peer_left: bool,
     /// Sequence number of the newest report believed.
-    peer_report: u64,
+    pub peer_report: u64,
     local_timeout_ms: Option<u64>,
     /// The peer went away and foreign sets were taken, or are held while it comes back: they may go
     /// home by themselves.

@@ -8,6 +8,7 @@ use super::claims::Phase;
 use super::event::Job;
 use super::handover::Origin;
 use super::jobs::Purpose;
+use super::node::Extension;
 use super::Cluster;
 
 /// Pause before a handover of this program's own is asked for again, milliseconds (resources spec
@@ -147,8 +148,11 @@ impl Cluster {
         }
     }
 
+    /// This life of ours, that is: a beat that names another one is an old one that somebody sends again.
     fn peer_hears_us(&self) -> bool {
-        self.peer().and_then(|peer| peer.extension.as_ref()).is_none_or(|peer| peer.hears_us)
+        let ours = Some(self.settings.generation);
+        let hears = |peer: &Extension| peer.hears_us && peer.hears_generation == ours;
+        self.peer().and_then(|peer| peer.extension.as_ref()).is_none_or(hears)
     }
 
     // ---- failback and failed starts ------------------------------------------------------

@@ -48,7 +48,8 @@ pub struct QuestionId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     /// Reset the node with a device (resources spec 3.2). [`Finding::Yes`]: it is reset;
-    /// [`Finding::No`]: the device does not control it; [`Finding::Failed`]: nobody knows.
+    /// [`Finding::No`]: the device does not control it; [`Finding::Failed`]: it did not work;
+    /// [`Finding::Unclear`]: the device was told to, and nobody knows what it did.
     Fence {
         /// The victim.
         node: NodeName,
@@ -124,6 +125,8 @@ pub enum Finding {
     No(String),
     /// Nobody knows: it failed, took too long, was ended; and how.
     Failed(String),
+    /// It was begun, may have been done, and how it ended.
+    Unclear(String),
 }
 
 /// What a person or program asks of the cluster.

@@ -19,7 +19,7 @@ use super::settings::ClusterSettings;
 use super::{text, Cluster};
 
 /// First line of the text. To be changed whenever a field is added, removed or means something else.
-const VERSION: &str = "cluster-state 4";
+const VERSION: &str = "cluster-state 5";
 /// Longest text that is read, in bytes.
 pub const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -118,6 +118,7 @@ impl Cluster {
         self.jobs.visit(form);
         self.legacy.visit(form);
         self.maintenance.visit(form);
+        self.services.visit(form);
         self.alarms.visit(form);
     }
 }
@@ -172,6 +173,7 @@ fn visit_extension(extension: &mut Extension, name: &str, form: &mut Form) {
     form.optional(&at("answer"), &mut extension.answer);
     form.text(&at("digest"), &mut extension.digest);
     form.optional(&at("reaches"), &mut extension.reaches);
+    form.optional(&at("watchdog"), &mut extension.watchdog_ms);
 }
 
 /// Named values, being written or being read.

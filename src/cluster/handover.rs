@@ -159,7 +159,7 @@ impl Cluster {
             }
             Command::Takeover(set) => {
                 self.forget_failures(set);
-                let again = self.try_failed_again(set);
+                let again = !self.stays_put() && self.try_failed_again(set);
                 self.request_takeover(set).or_else(|why| if again { Ok(()) } else { Err(why) })
             }
             Command::Shutdown => {
@@ -378,6 +378,14 @@ impl Cluster {
         if giver_set.is_empty() {
             return self.refuse("it named no resources");
         }
+        if self.stays_put() {
+            self.log_limited(
+                "standby",
+                LogLevel::Warning,
+                &format!("standby of {name} refused: maintenance"),
+            );
+            return self.refuse("maintenance");
+        }
         let ours = self.peer().is_some_and(super::node::Node::is_ours);
         // A 3.0.6 peer that asks while we wait for its stable report is told nothing; it gives up
         // after ten seconds, as with its own kind.
@@ -550,7 +558,9 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         let ours = self.peer().is_some_and(super::node::Node::is_ours);
         let long = now_ms >= self.handover.since_ms + FORGOTTEN_MS;
-        let forgotten = long && ours && self.peer_is_ready();
+        // What it said before it agreed says nothing of what it has begun since.
+        let later = self.claims.peer_report > self.handover.peer_newest;
+        let forgotten = long && ours && later && self.peer_is_ready();
         let expired = now_ms >= self.handover.until_ms;
         // Our consent came too late for a 3.0.6 peer if it has not begun by then; it has, if it
         // reports the set as its own.

@@ -178,7 +178,11 @@ impl Cluster {
         }
         self.lateness.doubt = None;
         if doubt.peer_was_live {
-            let held = self.claims.hold;
+            // What is being released already needs no second job, which would outlive a shutdown.
+            let held = self.claims.hold.minus(self.releasing());
+            if held.is_empty() {
+                return;
+            }
             let text = format!("no word from the other node after our pause: releasing {held} resources");
             self.log(LogLevel::Critical, &text);
             self.schedule(Job::Release(held), Purpose::Conflict);

@@ -138,7 +138,8 @@ impl Cluster {
         if std::mem::take(&mut self.maintenance.unseen) && self.liveness.communication_up {
             self.schedule(Job::Acquire(self.claims.hold), Purpose::Acquire);
         }
-        if let Some(ever_heard) = self.maintenance.owed.take() {
+        let owed = self.maintenance.owed.take().filter(|_| !self.settings.faults.forget_owed_takeover);
+        if let Some(ever_heard) = owed {
             let gone = self.peer().is_some_and(super::node::Node::is_dead) || self.claims.peer_left;
             if gone && self.liveness.communication_up {
                 self.take_over(ever_heard);
@@ -155,12 +156,17 @@ impl Cluster {
 
     /// A takeover is due: `true` when it has to wait for the end of maintenance.
     pub(super) fn maintenance_keeps(&mut self, ever_heard: bool) -> bool {
-        if self.in_maintenance() {
+        if self.stays_put() {
             self.maintenance.owed = Some(ever_heard);
             let text = "maintenance: the other node's resources are not taken over before it is over";
             self.log(LogLevel::Warning, text);
         }
-        self.in_maintenance()
+        self.stays_put()
+    }
+
+    /// Resources stay where they are.
+    pub(super) fn stays_put(&self) -> bool {
+        self.in_maintenance() && !self.settings.faults.move_in_maintenance
     }
 
     /// It is heard again, and looks after its own.
@@ -171,7 +177,9 @@ impl Cluster {
     pub(super) fn tick_maintenance(&mut self) {
         let now_ms = self.now.monotonic_ms;
         let Some(until_ms) = self.maintenance.until_ms else { return };
-        if now_ms >= until_ms {
+        if now_ms >= until_ms && self.settings.faults.endless_maintenance {
+            self.maintenance.until_ms = Some(u64::MAX);
+        } else if now_ms >= until_ms {
             self.maintenance_is_over("its time is up");
         } else if now_ms >= self.maintenance.reminder_ms {
             self.maintenance.reminder_ms = now_ms + REMINDER_MS;
@@ -204,7 +212,7 @@ impl Cluster {
     /// A beat of the peer: its word counts when it is newer.
     pub(super) fn maintenance_of_peer(&mut self, extension: &Extension) {
         let Some((version, left_ms)) = extension.maintenance else { return };
-        if version <= self.maintenance.version {
+        if version <= self.maintenance.version && !self.settings.faults.believe_old_maintenance {
             return;
         }
         self.maintenance.version = version;

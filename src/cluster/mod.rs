@@ -185,6 +185,12 @@ impl Cluster {
         cluster
     }
 
+    /// Before the first input: after so long without a beat a watchdog resets this host, milliseconds, where
+    /// that is not what the settings say.
+    pub fn watchdog_is(&mut self, time_ms: u64) {
+        Arc::make_mut(&mut self.settings).watchdog_ms = Some(time_ms);
+    }
+
     /// Takes one input at a time. Afterwards outputs may be waiting. `now` must not go back; if it
     /// does, the last known moment is used. After [`Output::Exit`] nothing has an effect any more.
     pub fn handle(&mut self, now: Now, input: Input) {
@@ -288,7 +294,7 @@ impl Cluster {
             self.ask_returned_peer();
             self.follow_late_consent();
             self.resolve_conflicts();
-            if !self.in_maintenance() {
+            if !self.stays_put() {
                 self.adopt_orphans();
                 self.hand_over_failed();
                 self.fail_back();

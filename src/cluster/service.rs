@@ -18,6 +18,7 @@ use super::alarm::AlarmKind;
 use super::claims::Phase;
 use super::event::{Finding, Job, Output, Question, QuestionId};
 use super::fingerprint::Fingerprint;
+use super::handoff::Form;
 use super::jobs::Purpose;
 use super::settings::{MonitorSettings, ServiceSettings};
 use super::view::ServiceView;
@@ -68,6 +69,22 @@ impl Services {
         Self { services: settings.iter().map(|_| Service::default()).collect(), ..Self::default() }
     }
 
+    /// What failed lately goes on to count. Questions are asked anew, and whose address is not there is
+    /// found out anew.
+    pub(super) fn visit(&mut self, form: &mut Form) {
+        form.set("services.gave_up", &mut self.gave_up);
+        for (index, service) in self.services.iter_mut().enumerate() {
+            let at = |field: &str| format!("service.{index}.{field}");
+            let (mut restarts, mut restores) = (u64::from(service.restarts), u64::from(service.restores));
+            form.number(&at("restarts"), &mut restarts);
+            form.number(&at("failed"), &mut service.failed_ms);
+            form.number(&at("restores"), &mut restores);
+            form.optional(&at("restored"), &mut service.restored_ms);
+            service.restarts = u32::try_from(restarts).unwrap_or(u32::MAX);
+            service.restores = u32::try_from(restores).unwrap_or(u32::MAX);
+        }
+    }
+
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
         let Self { services, gave_up } = self;
@@ -99,7 +116,8 @@ impl Cluster {
     pub(super) fn resource_lost(&mut self, resource: u16) {
         let Some(settings) = self.settings.services.get(usize::from(resource)) else { return };
         let set = settings.set;
-        let ours = self.claims.hold.contains(set) && !self.jobs.sets().intersects(set);
+        let idle = !self.jobs.sets().intersects(set) || self.settings.faults.watch_always;
+        let ours = self.claims.hold.contains(set) && idle;
         if let Some(service) = self.services.services.get_mut(usize::from(resource)).filter(|_| ours) {
             service.lost = true;
         }
@@ -107,6 +125,9 @@ impl Cluster {
 
     /// Whether the set may be looked after now.
     fn is_watched(&self, set: ResourceSet) -> bool {
+        if self.settings.faults.watch_always {
+            return self.claims.hold.contains(set) && !self.is_legacy();
+        }
         self.settings.manage_resources
             && self.claims.phase == Phase::Stable
             && self.claims.hold.contains(set)
@@ -197,7 +218,7 @@ impl Cluster {
                 }
                 return true;
             }
-            Finding::No(why) | Finding::Failed(why) | Finding::Found(why) => why,
+            Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) | Finding::Found(why) => why,
         };
         service.failures += 1;
         service.failed_ms = now_ms;
@@ -215,7 +236,7 @@ impl Cluster {
         let ServiceSettings { set, word, .. } = self.settings.services[index].clone();
         let service = &mut self.services.services[index];
         service.failures = 0;
-        service.restarts += 1;
+        service.restarts = service.restarts.saturating_add(1);
         let restarts = service.restarts;
         if restarts > monitor.restarts && self.somebody_can_take() {
             let text = format!("{word} does not work after {} restarts here: {why}", monitor.restarts);
@@ -267,6 +288,9 @@ impl Cluster {
 
     /// When a lost address may be put back. One that is to be given away is not waited for.
     fn restore_due_ms(&self, service: &Service) -> u64 {
+        if self.settings.faults.restore_without_pause {
+            return 0;
+        }
         let Some(last_ms) = service.restored_ms else { return 0 };
         if service.restores >= RESTORES_MAX && self.somebody_can_take() {
             return last_ms;
@@ -327,7 +351,7 @@ impl Cluster {
 
     /// The other node is there. Should it have failed there too, giving up is what ends it.
     fn somebody_can_take(&self) -> bool {
-        self.peer_is_active() && !self.claims.peer_left
+        !self.settings.faults.restart_for_ever && self.peer_is_active() && !self.claims.peer_left
     }
 
     /// The set counts as failed here, as after a start that failed.
@@ -341,7 +365,7 @@ impl Cluster {
     /// It failed on both nodes: nothing of it is left half alive here.
     pub(super) fn halt_what_failed(&mut self) {
         let set = self.services.gave_up.intersection(self.claims.failed).intersection(self.claims.hold);
-        if !set.is_empty() {
+        if !set.is_empty() && !self.settings.faults.keep_what_failed_on_both {
             self.services.gave_up = self.services.gave_up.minus(set);
             self.schedule(Job::Halt(set), Purpose::Repair);
         }

@@ -214,4 +214,22 @@ pub struct Faults {
     pub take_unfenced: bool,
     /// Believe a `resource` report older than one already believed.
     pub accept_old_sequence: bool,
+    /// Restart and put back whatever else is done with a set, and in maintenance.
+    pub watch_always: bool,
+    /// Restart in place without end.
+    pub restart_for_ever: bool,
+    /// Put an address back without a pause and without end.
+    pub restore_without_pause: bool,
+    /// Leave half alive what does not work on either node.
+    pub keep_what_failed_on_both: bool,
+    /// Design §5 rule 5: move resources in maintenance.
+    pub move_in_maintenance: bool,
+    /// Maintenance does not end by itself.
+    pub endless_maintenance: bool,
+    /// What was not taken over in maintenance is not taken over after it either.
+    pub forget_owed_takeover: bool,
+    /// Believe every word about maintenance, and not only the newest.
+    pub believe_old_maintenance: bool,
+    /// Take over before the watchdog of a node that hangs had its time.
+    pub take_before_watchdog: bool,
 }

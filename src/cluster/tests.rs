@@ -2,9 +2,9 @@
 //! `tests/cluster` does the rest.
 
 use super::event::{Command, Input, Job, JobOutcome, Now, Output, RequestId};
-use super::settings::{ClusterSettings, Faults, PingSettings};
+use super::settings::{ClusterSettings, Faults, PingSettings, TakeoverSettings};
 use super::Cluster;
-use crate::config::settings::AutoFailback;
+use crate::config::settings::{AutoFailback, TakeoverMode};
 use crate::types::{Generation, LinkName, NodeName, ResourceSet, Uuid};
 use crate::wire::message::{Message, Value};
 
@@ -346,6 +346,77 @@ fn a_dialogue_of_the_life_before_moves_nothing() {
         pair.run_ms(5, &[1]);
     }
     assert_eq!(pair.nodes[1].holding(), ResourceSet::NONE, "{:#?}", pair.logs);
+}
+
+/// The taker agreed, and everything that it said afterwards was lost: what it had said before that is no word
+/// about what became of the set (seed 19817 of power fencing).
+#[test]
+fn what_the_taker_said_before_it_agreed_gives_the_set_to_nobody() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    for (index, node) in pair.nodes.iter_mut().enumerate() {
+        let settings = settings(index, AutoFailback::Off, 10, Faults::default());
+        let settings = ClusterSettings { dead_time_ms: 20_000, ..settings };
+        *node = Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 });
+    }
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.input(0, Input::Command { request: RequestId(1), command: Command::Standby(ResourceSet::LOCAL) });
+    pair.run_ms(1, &[0, 1]);
+    let to_first = |(to, _, input): &(usize, u64, Input)| *to == 0 && matches!(input, Input::Packet { .. });
+    let consent =
+        |input: &Input| matches!(input, Input::Packet { message, .. } if message.kind() == "ask_resources");
+    pair.jobs.retain(|job| !to_first(job) || consent(&job.2));
+    pair.run_ms(1, &[0, 1]);
+    for _ in 0..8000 {
+        pair.jobs.retain(|job| !to_first(job));
+        pair.run_ms(1, &[0, 1]);
+    }
+    assert_eq!(pair.holding(), [ResourceSet::NONE, ResourceSet::ALL], "{:#?}", pair.logs);
+}
+
+/// A quick restart that kept nothing, and the first beat that comes is an old one that somebody sends again
+/// (seed 18904 of power fencing).
+#[test]
+fn an_old_beat_makes_no_orphans() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    let beat = |(from, message): &&(usize, Message)| *from == 1 && message.kind() == "status";
+    let old = pair.sent.iter().rfind(beat).unwrap().1.clone();
+    assert_eq!(old.text("hahold"), Some("local"));
+    pair.run_ms(2000, &[1]);
+    assert_eq!(pair.nodes[1].holding(), ResourceSet::ALL);
+    pair.jobs.clear();
+    let settings = ClusterSettings {
+        resume: Some(ResourceSet::NONE),
+        // Nothing is taken from a dead node meanwhile.
+        takeover: TakeoverSettings { mode: TakeoverMode::Manual, ..TakeoverSettings::default() },
+        ..settings(0, AutoFailback::Off, 12, Faults::default())
+    };
+    pair.nodes[0] = Cluster::new(settings, Now { monotonic_ms: pair.now_ms, wall_s: 1 });
+    pair.input(0, Input::Start);
+    pair.run_ms(2500, &[0]);
+    let packet = Input::Packet { link: LinkName::new("eth1").unwrap(), key_index: 1, message: old };
+    pair.input(0, packet);
+    pair.run_ms(500, &[0]);
+    assert_eq!(pair.holding(), [ResourceSet::NONE, ResourceSet::ALL], "{:#?}", pair.logs);
+}
+
+/// A pause is noticed while everything is being released: nothing is released twice, which would still be at
+/// work when the daemon ends (seed 24785 of the runs with fencing).
+#[test]
+fn a_pause_in_a_shutdown_releases_nothing_twice() {
+    let mut pair = Pair::new(AutoFailback::Off);
+    pair.start();
+    pair.run_ms(500, &[0, 1]);
+    pair.now_ms += 1500;
+    pair.cut = true;
+    pair.input(0, Input::Tick);
+    pair.input(0, Input::Command { request: RequestId(1), command: Command::Shutdown });
+    pair.jobs.iter_mut().for_each(|(_, at_ms, _)| *at_ms += 400);
+    pair.run_ms(3000, &[0]);
+    let released = pair.logs.iter().filter(|line| line.contains("0 Release(")).count();
+    assert_eq!(released, 1, "{:#?}", pair.logs);
 }
 
 /// Signed by somebody who has the key, and nonsense: counted, and the next real packets count.

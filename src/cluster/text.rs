@@ -108,6 +108,7 @@ pub(super) fn finding(answer: &Finding) -> String {
         Finding::Found(what) => format!("found {}", escape(what)),
         Finding::No(why) => format!("no {}", escape(why)),
         Finding::Failed(why) => format!("failed {}", escape(why)),
+        Finding::Unclear(why) => format!("unclear {}", escape(why)),
     }
 }
 
@@ -209,6 +210,7 @@ fn parse_finding<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Findin
         "found" => Finding::Found(text(words.next()?)?),
         "no" => Finding::No(text(words.next()?)?),
         "failed" => Finding::Failed(text(words.next()?)?),
+        "unclear" => Finding::Unclear(text(words.next()?)?),
         _ => return None,
     })
 }
@@ -309,6 +311,7 @@ mod tests {
             Input::Answer { question: QuestionId(4), answer: Finding::Found("own none".to_owned()) },
             Input::Answer { question: QuestionId(2), answer: Finding::No("no such host".to_owned()) },
             Input::Answer { question: QuestionId(3), answer: Finding::Failed(String::new()) },
+            Input::Answer { question: QuestionId(5), answer: Finding::Unclear("it hung up".to_owned()) },
         ];
         for input in inputs {
             let line = input.to_string();

@@ -5,6 +5,7 @@
 
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
+use super::medium::Part;
 use super::settings::{AutoFailback, AutoJoin, Compression, HaCf, MediumConfig, MessageFormat};
 use super::value::{self, Parsed};
 use super::LogLine;
@@ -46,6 +47,12 @@ impl Fault {
     pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         let (message, help) = (message.into(), help.into());
         Self { log: Vec::new(), message, help, part: None, unsupported: false }
+    }
+
+    /// It is about that part of the argument.
+    pub(super) fn part(mut self, part: &Part<'_>) -> Self {
+        self.part = Some((part.start, part.start + part.text.len()));
+        self
     }
 
     /// Adds an ERROR line of the original.

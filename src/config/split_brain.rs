@@ -318,7 +318,7 @@ fn or_default(time_ms: &mut u64, default_ms: u64) {
 fn absolute(parts: &[Part<'_>], help: &str) -> Result<PathBuf, Fault> {
     match parts.first() {
         Some(part) if part.text.starts_with('/') && part.text.len() > 1 => Ok(part.text.into()),
-        Some(part) => Err(Fault::new(format!("`{}` is no absolute path", part.text), help)),
+        Some(part) => Err(Fault::new(format!("`{}` is no absolute path", part.text), help).part(part)),
         None => Err(Fault::new("the path is missing", help)),
     }
 }
@@ -328,7 +328,7 @@ fn split<'t>(option: &Part<'t>, help: &str) -> Result<(&'t str, &'t str), Fault>
 }
 
 fn unknown(option: &Part<'_>, help: &str) -> Fault {
-    Fault::new(format!("`{}` is not understood", option.text), help)
+    Fault::new(format!("`{}` is not understood", option.text), help).part(option)
 }
 
 fn time(option: &Part<'_>, value: &str) -> Result<u64, Fault> {

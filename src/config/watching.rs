@@ -3,6 +3,7 @@
 use super::apply::{boolean, Fault, Word};
 use super::diagnostic::Severity;
 use super::ha_cf::Reader;
+use super::medium::parts;
 use super::settings::{AlarmTarget, Monitor};
 use super::value;
 
@@ -66,8 +67,8 @@ fn is_mail_address(text: &str) -> bool {
 pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fault> {
     const HELP: &str = "expected a resource as in haresources or all, then interval=TIME timeout=TIME \
                         failures=NUMBER restarts=NUMBER";
-    let mut words = word.text.split_whitespace();
-    let resource = words.next().ok_or_else(|| Fault::new("the resource is missing", HELP))?;
+    let parts = parts(word.text);
+    let resource = parts.first().ok_or_else(|| Fault::new("the resource is missing", HELP))?.text;
     let mut monitor = Monitor {
         resource: resource.to_owned(),
         interval_ms: 10_000,
@@ -75,17 +76,18 @@ pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         failures: 3,
         restarts: 2,
     };
-    for word in words {
-        let (name, value) =
-            word.split_once('=').ok_or_else(|| Fault::new(format!("`{word}` has no value"), HELP))?;
-        let wrong = || Fault::new(format!("`{value}` is no value of {name}"), HELP);
+    for part in parts.iter().skip(1) {
+        let fault = |message: String| Fault::new(message, HELP).part(part);
+        let option = part.text.split_once('=');
+        let (name, value) = option.ok_or_else(|| fault(format!("`{}` has no value", part.text)))?;
+        let wrong = || fault(format!("`{value}` is no value of {name}"));
         let number = |least: u32| value.parse().ok().filter(|number| (least..=COUNT_MAX).contains(number));
         match name {
             "interval" => monitor.interval_ms = time(value).ok_or_else(wrong)?,
             "timeout" => monitor.timeout_ms = time(value).ok_or_else(wrong)?,
             "failures" => monitor.failures = number(1).ok_or_else(wrong)?,
             "restarts" => monitor.restarts = number(0).ok_or_else(wrong)?,
-            _ => return Err(Fault::new(format!("`{name}` is not known here"), HELP)),
+            _ => return Err(fault(format!("`{name}` is not known here"))),
         }
     }
     let monitors = &mut reader.draft.settings.monitors;
@@ -101,10 +103,14 @@ pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
 
 /// A time as everywhere in ha.cf, also with `s` for seconds and `m` for minutes; above 0, at most a day.
 fn time(text: &str) -> Option<u64> {
-    let time_ms = match (text.strip_suffix("ms"), text.strip_suffix('s'), text.strip_suffix('m')) {
-        (None, Some(seconds), _) => value::time_ms(seconds)?.value,
-        (None, None, Some(minutes)) => value::time_ms(minutes)?.value.checked_mul(60)?,
-        _ => value::time_ms(text)?.value,
+    let exact = |text: &str| value::time_ms(text).filter(|time| time.exact).map(|time| time.value);
+    // The units of ha.cf end in `s` as well.
+    let number =
+        |unit: char| text.strip_suffix(unit).filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit()));
+    let time_ms = match (number('s'), number('m')) {
+        (Some(seconds), _) => exact(seconds)?,
+        (None, Some(minutes)) => exact(minutes)?.checked_mul(60)?,
+        _ => exact(text)?,
     };
     (1..=TIME_MAX_MS).contains(&time_ms).then_some(time_ms)
 }

@@ -109,6 +109,7 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut driver = Driver::new(plan, logger)?;
+        driver.tell_watchdog_time();
         driver.former_life();
         let reason = driver.serve().await;
         driver.alarms.finish().await;
@@ -261,6 +262,8 @@ impl Driver {
             self.feed(Input::PeerWasAway);
         }
         self.last_words();
+        // Notices of the time before this program, or between it and the one before, went to nobody.
+        self.own_addresses.look_at(self.cluster.holding());
         self.manager.ready();
         loop {
             if let Some(reason) = self.exit.filter(|reason| self.may_leave(*reason)) {

@@ -168,7 +168,7 @@ impl Guard<'_> {
         }
         let _ = fs::write(OOM_FILE, OOM_NEVER);
         loop {
-            let signal = match self.watchdog.pause() {
+            let signal = match self.watchdog.pause(monotonic_ms()) {
                 None => self.signals.wait().map_err(std::io::Error::from).map(Some),
                 Some(pause) => wait_for_signal(&self.signals, pause),
             };
@@ -197,7 +197,7 @@ impl Guard<'_> {
     /// `watchdog software`: a daemon that does not beat any more costs the machine a reset, or, where
     /// that is not possible, its own life and everything it runs.
     fn watch_beats(&mut self) {
-        if self.watchdog.pause().is_none() || self.hung {
+        if self.hung || self.watchdog.pause(0).is_none() {
             return;
         }
         if let Some(record) = self.pipe.last() {
@@ -208,12 +208,12 @@ impl Guard<'_> {
             return;
         }
         let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
+        self.hung = true;
+        let _ = kill(Pid::from_raw(self.daemon), Signal::SIGKILL);
         self.say(&format!(
             "no beat for the time of the watchdog, and this machine cannot be reset ({error}): heartbeat is \
              killed and all resources are stopped"
         ));
-        self.hung = true;
-        let _ = kill(Pid::from_raw(self.daemon), Signal::SIGKILL);
     }
 
     /// The daemon ended; the value is this process's exit code when nothing is left to do.

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::log::LogLine;
-use crate::sys::watchdog::set_timeout;
+use crate::sys::watchdog::{set_timeout, timeout};
 use crate::types::LogLevel;
 
 /// Added to deadtime before it is rounded up to seconds, milliseconds.
@@ -22,6 +22,8 @@ const MARGIN_MS: u64 = 10;
 #[derive(Debug, Default)]
 pub struct Watchdog {
     device: Option<(File, PathBuf)>,
+    /// After so long without being fed it resets the machine, as far as its driver says.
+    seconds: Option<u32>,
 }
 
 impl Watchdog {
@@ -32,7 +34,7 @@ impl Watchdog {
         match OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
             Ok(device) => {
                 let line = (LogLevel::Notice, format!("Using watchdog device: {shown}"));
-                (Self { device: Some((device, path.to_owned())) }, vec![line])
+                (Self { device: Some((device, path.to_owned())), seconds: None }, vec![line])
             }
             Err(error) => {
                 let text = format!("Cannot open watchdog device: {shown}: {error}");
@@ -45,17 +47,35 @@ impl Watchdog {
     /// rounded up to the next second. One that cannot be opened is an ERROR line, and the daemon goes
     /// on without, as the original; a driver that cannot do that time keeps its own.
     pub fn open(path: &Path, dead_time_ms: u64) -> (Self, Vec<LogLine>) {
-        let (watchdog, mut lines) = Self::open_as_it_is(path);
+        let (mut watchdog, mut lines) = Self::open_as_it_is(path);
         let Some((device, _)) = &watchdog.device else { return (watchdog, lines) };
         let seconds = u32::try_from((dead_time_ms + MARGIN_MS).div_ceil(1000)).unwrap_or(u32::MAX);
-        lines.push(match set_timeout(device.as_fd(), seconds) {
-            Ok(set) => (LogLevel::Info, format!("Set watchdog timer to {set} seconds.")),
+        let kept = match set_timeout(device.as_fd(), seconds) {
+            Ok(set) => {
+                lines.push((LogLevel::Info, format!("Set watchdog timer to {set} seconds.")));
+                Some(set)
+            }
             Err(error) => {
                 let text = "WDIOC_SETTIMEOUT: Failed to set watchdog timer to";
-                (LogLevel::Error, format!("{text} {seconds} seconds.: {error}"))
+                lines.push((LogLevel::Error, format!("{text} {seconds} seconds.: {error}")));
+                timeout(device.as_fd()).ok()
             }
-        });
+        };
+        if let Some(kept) = kept.filter(|kept| *kept > seconds) {
+            let text = format!(
+                "The watchdog device resets this machine after {kept} seconds, not {seconds}: a time of \
+                 watchdog_wait or lease that counts on less guards nothing"
+            );
+            lines.push((LogLevel::Warning, text));
+        }
+        watchdog.seconds = kept;
         (watchdog, lines)
+    }
+
+    /// After so many milliseconds without being fed it resets the machine, as its driver says; `None`
+    /// where there is no device or it does not say.
+    pub fn time_ms(&self) -> Option<u64> {
+        self.seconds.map(|seconds| u64::from(seconds) * 1000)
     }
 
     /// Tells the device that all is well. A device that does not take it is closed, with a line; it

@@ -1,7 +1,9 @@
 //! `apcmaster`: APC MasterSwitch by telnet (agents spec 3.5).
 
+use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Values};
 use super::dialogue::{log_in, Dialogue};
+use super::outlet::other_than;
 
 /// Row of the table.
 pub const TYPE: DeviceType = DeviceType {
@@ -139,10 +141,14 @@ fn switch(dialogue: &mut Dialogue, outlet: &Outlet, all: &[Outlet], action: Acti
         Action::Off => "2\r",
     })?;
     loop {
-        let asked = dialogue.wait_for(&["Press <ENTER> to continue", "Enter 'YES' to continue"], 10);
-        match asked.map_err(|trouble| dialogue.failure(trouble, Code::RESET_FAILED))? {
+        let asked = dialogue.take_until(&["Press <ENTER> to continue", "Enter 'YES' to continue"], 10);
+        let (word, text) = asked.map_err(|trouble| dialogue.failure(trouble, Code::RESET_FAILED))?;
+        if let Some(other) = other_than(&[outlet.number], &text) {
+            return another(dialogue, outlet, other, word == 1);
+        }
+        match word {
             0 => break,
-            _ => dialogue.send("YES\r")?,
+            _ => dialogue.command("YES\r")?,
         }
     }
     if action == Action::Reset {
@@ -155,6 +161,19 @@ fn switch(dialogue: &mut Dialogue, outlet: &Outlet, all: &[Outlet], action: Acti
         _ => log::info!("Power to MS outlet(s) {} turned {}", outlet.number, action.as_str()),
     }
     Ok(())
+}
+
+/// It speaks of another outlet: asked whether that is meant, no; told that it is done, no success.
+fn another(dialogue: &mut Dialogue, outlet: &Outlet, other: u32, is_asked: bool) -> Result<(), Failure> {
+    let Outlet { number, name } = outlet;
+    answer::not_done();
+    if !is_asked {
+        let text = format!("{DEVICE} switched outlet {other} and not {number} of {name}");
+        return Err(Failure::report(Code::RESET_FAILED, text));
+    }
+    dialogue.send("\r")?;
+    let text = format!("{DEVICE} would switch outlet {other} for {number} of {name}; nothing was switched");
+    Err(Failure::report(Code::BAD_HOST, text))
 }
 
 /// Logs out, so that the next one gets in. What does not work here changes no result.

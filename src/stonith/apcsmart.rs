@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Values};
 use super::dialogue::{Dialogue, Trouble};
 use super::serial_line::SerialLine;
@@ -184,9 +185,11 @@ impl Session {
     }
 
     fn reset_and_wait(&mut self, delay_s: u64) -> Result<(), Failure> {
+        answer::begun();
         if !accepted(&self.ask(SOFT_RESET)?) {
             // On mains power it does not take the first one.
             if !accepted(&self.ask(DELAYED_RESET)?) {
+                answer::not_done();
                 return Err(Failure::report(Code::RESET_FAILED, "APC: neither reset command was accepted"));
             }
         }

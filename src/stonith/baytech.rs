@@ -2,6 +2,7 @@
 
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Values};
 use super::dialogue::{log_in, Dialogue};
+use super::outlet::other_than;
 
 /// Row of the table.
 pub const TYPE: DeviceType = DeviceType {
@@ -141,16 +142,25 @@ impl Session {
 
     fn reboot(&mut self, outlet: u32, host: &str) -> Result<(), Failure> {
         let step = |session: &mut Self, words: &[&str], seconds: u32| {
-            let result = session.dialogue.wait_for(words, seconds);
+            let result = session.dialogue.take_until(words, seconds);
             result.map_err(|trouble| session.dialogue.failure(trouble, Code::RESET_FAILED))
         };
-        self.dialogue.send(&format!("REBOOT {outlet}\r"))?;
-        let mut answer = step(self, &["ebooting selected outlet", "(Y/N)>", "already off."], 5)?;
+        self.dialogue.command(&format!("REBOOT {outlet}\r"))?;
+        let (mut answer, asked) = step(self, &["ebooting selected outlet", "(Y/N)>", "already off."], 5)?;
         if answer == 1 {
+            if let Some(other) = other_than(&[outlet], &asked) {
+                super::answer::not_done();
+                self.dialogue.send("N\r")?;
+                let text = format!(
+                    "{DEVICE} would switch outlet {other} for {outlet} of {host}; nothing was switched"
+                );
+                return Err(Failure::report(Code::BAD_HOST, text));
+            }
             self.dialogue.send("Y\r")?;
-            answer = step(self, &["ebooting selected outlet", "already off."], 10)? * 2;
+            answer = step(self, &["ebooting selected outlet", "already off."], 10)?.0 * 2;
         }
         if answer == 2 {
+            super::answer::not_done();
             return Err(Failure::report(Code::IS_OFF, format!("Host is OFF: {host}.")));
         }
         log::info!("Host {host} (outlet {outlet}) being rebooted.");
@@ -161,7 +171,7 @@ impl Session {
     }
 
     fn set(&mut self, outlet: u32, action: Action, host: &str) -> Result<(), Failure> {
-        self.dialogue.send(&format!("{} {outlet}\r", action.as_str()))?;
+        self.dialogue.command(&format!("{} {outlet}\r", action.as_str()))?;
         let step = |session: &mut Self, words: &[&str]| {
             let result = session.dialogue.wait_for(words, 10);
             result.map_err(|trouble| session.dialogue.failure(trouble, Code::RESET_FAILED))

@@ -67,6 +67,7 @@ impl Device for Cyclades {
             Action::On => ("on", &["on"]),
             Action::Off => ("off", &["off"]),
         };
+        super::answer::begun();
         let answer = self.run(&format!("{verb} {}", list.join(",")))?;
         let answer = answer.replace('\r', "");
         for outlet in &own {

@@ -99,6 +99,15 @@ impl Dialogue {
             .map_err(|_| Failure::report(Code::OTHER, format!("{}: write failed", self.device)))
     }
 
+    /// Sends what makes the device switch: a failure from here on may hide that it did.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn command(&mut self, text: &str) -> Result<(), Failure> {
+        super::answer::begun();
+        self.send(text)
+    }
+
     /// Waits for the first of these words to come whole; the value is its number. What came before it
     /// is gone.
     ///

@@ -106,6 +106,7 @@ impl Device for Configured {
     fn request(&mut self, action: Action, host: &str) -> Result<(), Failure> {
         let name = &self.plugin.name;
         log::debug!("Host external-reset initiating on {host}");
+        super::answer::begun();
         let (code, _) = self.plugin.call(&[action.as_str(), host], &self.variables, true);
         if code == 0 {
             return Ok(());

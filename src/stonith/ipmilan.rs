@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Parameter, Values};
 
 const METHOD: Parameter = Parameter {
@@ -120,7 +121,10 @@ impl Device for IpmiLan {
             Action::On => "on",
             Action::Off => "off",
         };
+        answer::begun();
         self.run(&["chassis", "power", word]).map_err(|reason| {
+            // ipmitool says that it did not work.
+            answer::not_done();
             Failure::report(Code::RESET_FAILED, format!("Host {host} ipmilan-reset error. {reason}"))
         })?;
         log::info!("Host {host} ipmilan-reset.");

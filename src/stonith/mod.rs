@@ -7,6 +7,7 @@
 //! To add a device: a file here with its [`device::DeviceType`], a line in the table, a simulator in
 //! tests/stonith.
 
+pub mod answer;
 mod apcmaster;
 mod apcsmart;
 mod baytech;
@@ -18,6 +19,7 @@ mod external;
 mod ipmilan;
 mod meatware;
 mod null;
+mod outlet;
 mod plugin;
 mod rhcs;
 mod serial_line;

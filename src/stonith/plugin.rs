@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use super::answer;
 use super::device::{Code, Failure};
 use crate::config::below_root;
 
@@ -191,5 +192,9 @@ fn is_possible(name: &str, value: &str) -> bool {
 
 /// A plugin's code for a request that it did not carry out.
 pub fn request_failed(function: &str, call: &str, host: &str, code: i32) -> Failure {
+    // One that was killed has said nothing.
+    if (1..128).contains(&code) {
+        answer::not_done();
+    }
     Failure::report(Code::RESET_FAILED, format!("{function}: '{call}' for host {host} failed with rc {code}"))
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::device::{Action, Code, Device, Failure, Values};
-use super::{help, list, messages, parameters, Kind};
+use super::{answer, help, list, messages, parameters, Kind};
 use crate::sys::getopt::Options;
 use crate::sys::print;
 
@@ -256,7 +256,10 @@ fn carry_out(device: &str, configured: Option<Box<dyn Device>>, request: &Reques
     let mut result = Ok(());
     for _ in 0..request.count {
         if request.asks_status {
-            result = configured.status().map_err(|failure| failure.code);
+            result = configured.status().map_err(|failure| {
+                answer::failed(&failure);
+                failure.code
+            });
             say_status(device, request.silent, result.is_ok());
         }
         if request.lists_hosts {
@@ -272,7 +275,10 @@ fn carry_out(device: &str, configured: Option<Box<dyn Device>>, request: &Reques
             };
         }
         if let Some(node) = &request.node {
-            result = configured.request(request.action, node).map_err(|failure| failure.code);
+            result = configured.request(request.action, node).map_err(|failure| {
+                answer::failed(&failure);
+                failure.code
+            });
         }
     }
     result

@@ -140,6 +140,7 @@ impl Device for Configured {
             Action::On => "on",
             Action::Off => "off",
         };
+        super::answer::begun();
         let (code, text) = self.call(word, Some(host));
         for line in text.lines() {
             log::info!("plugin output: {line}");

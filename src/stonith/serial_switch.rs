@@ -4,6 +4,7 @@ use std::io;
 
 use nix::sys::termios::{cfsetspeed, tcgetattr, tcsetattr, BaudRate, SetArg};
 
+use super::answer;
 use super::device::{common, hosts_of, Action, Code, Device, DeviceType, Failure, Pace, Parameter, Values};
 use super::dialogue::{io_text, Dialogue};
 use super::serial_line::SerialLine;
@@ -159,7 +160,7 @@ impl Device for Rps10 {
             Action::On => ('1', &["On"], 5),
             Action::Off => ('0', &["Off"], 5),
         };
-        dialogue.send(&format!("\x02\x18\x18\x02\x18\x18{outlet}{letter}\r"))?;
+        dialogue.command(&format!("\x02\x18\x18\x02\x18\x18{outlet}{letter}\r"))?;
         log::info!(
             "Host is being {}: {host}",
             match action {
@@ -177,6 +178,8 @@ impl Device for Rps10 {
         let (_, named) = step(&mut dialogue, states, 5)?;
         let other = named.chars().find(|c| c.is_ascii_digit() && *outlet != '*' && c != outlet);
         if let Some(other) = other {
+            // Another one was switched.
+            answer::not_done();
             let text = format!("{RPS10_NAME} answers for outlet {other} and not for {outlet} of {host}");
             return Err(Failure::report(Code::RESET_FAILED, text));
         }
@@ -228,12 +231,13 @@ impl Device for NightWare {
             Action::On => "0",
             Action::Off => "*",
         };
-        dialogue.send(&format!("//0,0,{command};\r\n\r"))?;
+        dialogue.command(&format!("//0,0,{command};\r\n\r"))?;
         let late = |dialogue: &mut Dialogue, words: &[&str]| {
             let result = dialogue.wait_for(words, 5);
             result.map_err(|trouble| dialogue.failure(trouble, Code::RESET_FAILED))
         };
         if late(&mut dialogue, &["OK", "Invalid Entry"])? != 0 {
+            answer::not_done();
             return Err(Failure::report(
                 Code::RESET_FAILED,
                 format!("{NIGHT_WARE_NAME} refused the command"),
@@ -304,6 +308,7 @@ impl Device for RcdSerial {
         let line = self.open(function)?;
         let raise = |raised| set_modem_line(&line.line, self.signal, raised);
         // A driver without this line would do nothing, and nothing is no reset.
+        answer::begun();
         raise(true).map_err(|error| self.failed(function, "modem line", &error))?;
         std::thread::sleep(std::time::Duration::from_millis(self.raised_ms));
         raise(false).map_err(|error| self.failed(function, "modem line", &error))?;

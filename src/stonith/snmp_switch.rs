@@ -1,5 +1,6 @@
 //! `apcmastersnmp` and `wti_mpc`: power switches by SNMP (agents spec 3.5).
 
+use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Parameter, Values};
 use super::snmp::{oid, Agent, SnmpError, Value};
 
@@ -160,7 +161,7 @@ impl Device for Apc {
             Action::Reset => (3, 1),
         };
         for outlet in &outlets {
-            self.agent.set(&oid(APC_STATE, *outlet), command).map_err(|error| {
+            send(&mut self.agent, &oid(APC_STATE, *outlet), command).map_err(|error| {
                 let text = format!("{APC_NAME}: cannot send reboot command for outlet {outlet}. ({error})");
                 Failure::report(Code::RESET_FAILED, text)
             })?;
@@ -224,13 +225,23 @@ impl Device for Wti {
             Action::Reset => 7,
         };
         for group in groups {
-            self.agent.set(&oid(self.groups.1, group), command).map_err(|error| {
+            send(&mut self.agent, &oid(self.groups.1, group), command).map_err(|error| {
                 let text = format!("{WTI_NAME}: cannot send reboot command for outlet {group}. ({error})");
                 Failure::report(Code::RESET_FAILED, text)
             })?;
         }
         Ok(())
     }
+}
+
+/// Sends a command that switches, once: an answer that is lost may have been a yes.
+fn send(agent: &mut Agent, oid: &[u32], command: i32) -> Result<(), SnmpError> {
+    answer::begun();
+    let result = agent.set(oid, command);
+    if let Err(SnmpError::Refused(_)) = result {
+        answer::not_done();
+    }
+    result
 }
 
 fn outlets_of(names: Vec<(u32, String)>, host: &str, device: &str) -> Result<Vec<u32>, Failure> {

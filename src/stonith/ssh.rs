@@ -66,7 +66,10 @@ impl Device for Ssh {
         let limit = format!("ConnectTimeout={CONNECT_MAX_S}");
         let words = ["-q", "-x", "-n", "-o", &limit, "-l", "root", host, &line];
         match quiet(Command::new("ssh").args(words)) {
-            Ok(status) if status.success() => self.wait_until_gone(host),
+            Ok(status) if status.success() => {
+                super::answer::begun();
+                self.wait_until_gone(host)
+            }
             _ => Err(Failure::report(Code::RESET_FAILED, format!("command ssh to host {host} failed"))),
         }
     }

@@ -1,7 +1,9 @@
 //! `wti_nps`: power switches of Western Telematic by telnet (agents spec 3.5).
 
+use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Values};
 use super::dialogue::{log_in, Dialogue, Trouble};
+use super::outlet::other_than;
 
 /// Row of the table.
 pub const TYPE: DeviceType = DeviceType {
@@ -53,15 +55,15 @@ impl Device for WtiNps {
 
     fn request(&mut self, action: Action, host: &str) -> Result<(), Failure> {
         let mut dialogue = self.enter()?;
-        let own: Vec<String> = outlets(&mut dialogue)?
+        let own: Vec<u32> = outlets(&mut dialogue)?
             .into_iter()
             .filter(|(_, name)| name == host)
-            .map(|(number, _)| number.to_string())
+            .map(|(number, _)| number)
             .collect();
         let result = if own.is_empty() {
             Err(Failure::report(Code::BAD_HOST, format!("{DEVICE} doesn't control host [{host}]")))
         } else {
-            switch(&mut dialogue, &own.join(" "), host, action)
+            switch(&mut dialogue, &own, host, action)
         };
         leave(&mut dialogue);
         result
@@ -109,16 +111,30 @@ fn outlet(line: &str) -> Option<(u32, String)> {
     named.then(|| Some((number.trim().parse().ok()?, name))).flatten()
 }
 
-fn switch(dialogue: &mut Dialogue, outlets: &str, host: &str, action: Action) -> Result<(), Failure> {
+fn switch(dialogue: &mut Dialogue, own: &[u32], host: &str, action: Action) -> Result<(), Failure> {
+    let outlets = own.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let verb = match action {
         Action::Reset => "BOOT",
         Action::On => "On",
         Action::Off => "Off",
     };
-    dialogue.send(&format!("/{verb} {outlets},y\r"))?;
+    dialogue.command(&format!("/{verb} {outlets},y\r"))?;
     let late = |dialogue: &Dialogue, trouble: Trouble| dialogue.failure(trouble, Code::RESET_FAILED);
-    let asked = dialogue.wait_for(&["rocessing - please wait", "(Y/N):"], 5);
-    if asked.map_err(|trouble| late(dialogue, trouble))? == 1 {
+    let asked = dialogue.take_until(&["rocessing - please wait", "(Y/N):"], 5);
+    let (word, text) = asked.map_err(|trouble| late(dialogue, trouble))?;
+    if let Some(other) = other_than(own, &text) {
+        // Asked whether that is meant: no.
+        answer::not_done();
+        if word == 0 {
+            let text = format!("{DEVICE} switches plug {other} and not {outlets} of {host}");
+            return Err(Failure::report(Code::RESET_FAILED, text));
+        }
+        dialogue.send("N\r")?;
+        let text =
+            format!("{DEVICE} would switch plug {other} for {outlets} of {host}; nothing was switched");
+        return Err(Failure::report(Code::BAD_HOST, text));
+    }
+    if word == 1 {
         dialogue.send("Y\r")?;
         dialogue.wait_for(&["rocessing - please wait"], 5).map_err(|trouble| late(dialogue, trouble))?;
     }

@@ -78,6 +78,8 @@ pub struct Kernel {
     pub failed_starts: Vec<u32>,
     /// Per group: what runs there does not work; how many restarts do not help.
     pub sick: Vec<Option<u32>>,
+    /// Per group: it did not work at some time since the last boot.
+    pub ever_sick: Vec<bool>,
     /// Per group: restarts in place since the last boot.
     pub restarts: Vec<u32>,
     /// Per group: addresses put back since the last boot.
@@ -92,6 +94,7 @@ impl Kernel {
             faults: AgentFaults::none(groups),
             failed_starts: vec![0; groups],
             sick: vec![None; groups],
+            ever_sick: vec![false; groups],
             restarts: vec![0; groups],
             restored: vec![0; groups],
         }
@@ -101,6 +104,15 @@ impl Kernel {
     pub fn reset(&mut self) {
         self.groups.fill(GroupState::Idle);
         self.failed_starts.fill(0);
+        for (ever, now) in self.ever_sick.iter_mut().zip(&self.sick) {
+            *ever = now.is_some();
+        }
+    }
+
+    /// What runs there stops working; so many restarts do not help.
+    pub fn sicken(&mut self, group: usize, restarts: u32) {
+        self.sick[group] = Some(restarts);
+        self.ever_sick[group] = true;
     }
 
     /// A child begins.
@@ -120,6 +132,7 @@ impl Kernel {
     /// A child ends: what it achieved, from that node's viewpoint.
     pub fn finish(&mut self, node: usize, job: &RunningJob) -> JobOutcome {
         let mut outcome = JobOutcome::default();
+        let restarts = matches!(job.work, Job::Restart(..));
         for &group in &job.groups {
             self.mend(group, job.work);
         }
@@ -132,6 +145,12 @@ impl Kernel {
                     self.stop(group, set, &mut outcome);
                 }
                 GroupState::Starting => self.groups[group] = GroupState::Active,
+                // What of it was stopped did not start again: all of it is stopped.
+                GroupState::Active if restarts && take(&mut self.faults.start_fails[group]) => {
+                    outcome.start_failed = outcome.start_failed.union(set);
+                    self.failed_starts[group] += 1;
+                    self.stop(group, set, &mut outcome);
+                }
                 GroupState::Stopping => self.stop(group, set, &mut outcome),
                 GroupState::Idle | GroupState::Active => {}
             }

@@ -25,6 +25,7 @@ use ha_core::wire::message::Message;
 use crate::agents::{groups, RunningJob};
 use crate::group_state::GroupState;
 use crate::host::Host;
+use crate::watch_rules::WatchRules;
 use crate::world::{Config, Delivery};
 
 /// One direction of the heartbeat between two hosts.
@@ -36,6 +37,8 @@ struct Direction {
     ever: bool,
     /// Newest generation and sequence number of a status.
     newest: (u64, u64),
+    /// It was broken when the receiver's life began, and nothing has come since.
+    deaf: bool,
     /// As found at the last step.
     broken: bool,
     /// Last step at which it was broken.
@@ -76,6 +79,7 @@ pub struct Checker {
     moves: Vec<u32>,
     /// How often two owners were excused.
     pub episodes_seen: u32,
+    watch: WatchRules,
     violation: Option<String>,
 }
 
@@ -102,6 +106,7 @@ impl Checker {
             owner: vec![None; nodes],
             moves: vec![0; nodes],
             episodes_seen: 0,
+            watch: WatchRules::new(nodes),
             violation: None,
         }
     }
@@ -130,7 +135,8 @@ impl Checker {
     pub fn daemon_started(&mut self, now_ms: u64, host: usize) {
         for other in 0..self.nodes {
             let to_us = self.direction(other, host);
-            *to_us = Direction { newest: to_us.newest, heard_ms: now_ms, ..Direction::default() };
+            let deaf = to_us.broken || to_us.deaf;
+            *to_us = Direction { newest: to_us.newest, heard_ms: now_ms, deaf, ..Direction::default() };
             // The other one's patience goes on, unless it ended while this host was off.
             let (dead_time_ms, init_dead_ms) = (self.dead_time_ms, self.init_dead_ms);
             let from_us = self.direction(host, other);
@@ -142,6 +148,7 @@ impl Checker {
         self.awake_ms[host] = now_ms;
         self.giving[host] = false;
         self.stop_failed[host] = ResourceSet::NONE;
+        self.watch.begin_anew(host);
     }
 
     /// A running daemon is about to handle a packet.
@@ -157,8 +164,10 @@ impl Checker {
         }
         let newest = numbers(&delivery.message);
         let direction = self.direction(delivery.from, delivery.to);
-        if newest > direction.newest {
-            *direction = Direction { heard_ms: now_ms, ever: true, newest, ..*direction };
+        // What a life hears first it cannot tell from a repetition.
+        if newest > direction.newest || !direction.ever {
+            let newest = newest.max(direction.newest);
+            *direction = Direction { heard_ms: now_ms, ever: true, deaf: false, newest, ..*direction };
         }
     }
 
@@ -193,6 +202,13 @@ impl Checker {
         }
         if let Some(other) = at_work.iter().find(overlaps) {
             let text = format!("node{}: {:?} began while {:?} was at work", host + 1, job.work, other.work);
+            self.fail(text);
+        }
+    }
+
+    /// The same, for the rules of [`crate::watch_rules`].
+    pub fn watching(&mut self, now_ms: u64, host: usize, job: &RunningJob, this: &Host) {
+        if let Some(text) = self.watch.begins(now_ms, host, job, this) {
             self.fail(text);
         }
     }
@@ -271,6 +287,7 @@ impl Checker {
     pub fn step(&mut self, now_ms: u64, hosts: &[Host]) {
         self.update_directions(now_ms, hosts);
         self.update_late(now_ms, hosts);
+        self.watch.step(hosts);
         for group in 0..self.nodes {
             self.check_owner(now_ms, group, hosts);
         }
@@ -287,7 +304,7 @@ impl Checker {
                 let direction = self.direction(from, to);
                 let limit_ms = if direction.ever { dead_time_ms } else { init_dead_ms };
                 let silent = now_ms.saturating_sub(direction.heard_ms) >= limit_ms;
-                let broken = from != to && sender_counts && receiver_counts && silent;
+                let broken = from != to && sender_counts && receiver_counts && (silent || direction.deaf);
                 if broken {
                     direction.broken_last_ms = Some(now_ms);
                     if !direction.broken {

@@ -102,6 +102,22 @@ fn without_a_reset_only_a_person_can_have_it_taken() {
     assert!(!pair.ask(B, Command::ConfirmTakeover), "nothing waits any more");
 }
 
+/// Or it would be reset again and again while it boots.
+#[test]
+fn what_may_have_been_reset_has_time_to_come_back() {
+    let mute = Switch { mute_permille: 1000, off_permille: 1000, ..Switch::good(500) };
+    let mut pair = Scenario::running(with_switches(vec![mute]));
+    pair.crash(A).run_ms(25_000).owner(HOME_A, None);
+    assert_eq!(resets(&pair, A), 1);
+    pair.logged(B, "switch 0: it hung up; whether it was reset is not known");
+    pair.run_ms(40_000);
+    assert_eq!(resets(&pair, A), 2, "half a minute later");
+    pair.run_ms(20_000);
+    assert_eq!(resets(&pair, A), 2, "and then a minute");
+    pair.start(A).rest().owners(A, B);
+    assert_eq!(resets(&pair, A), 2, "what came back is not reset");
+}
+
 #[test]
 fn the_retries_end_when_the_node_is_back() {
     let mut pair = Scenario::running(with_switches(vec![Switch::broken()]));
@@ -231,6 +247,8 @@ fn who_looks_after_the_cluster_is_told() {
     }
     assert!(pair.ask(B, Command::ConfirmTakeover));
     pair.run_ms(2_000);
+    let why = |alarm: &ha_core::cluster::alarm::Alarm| alarm.text.contains("switch 0: it did not work");
+    assert!(pair.world.hosts[B].alarms.iter().any(why), "the alarm says why");
     for word in ["fencing-failed over", "takeover-waits over", "partition-suspected over"] {
         assert!(said(&pair).contains(&word.to_owned()), "{word} in {:?}", said(&pair));
     }
@@ -301,6 +319,7 @@ fn draw(random: &mut Random, outside: &mut Outside) {
             fails_permille: permille(300, 100, 1000),
             hangs_permille: permille(300, 100, 900),
             lies_permille: permille(300, 100, 900),
+            mute_permille: permille(200, 100, 900),
             stranger_permille: permille(200, 100, 1000),
             off_permille: permille(300, 100, 1000),
         })

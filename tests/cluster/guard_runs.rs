@@ -103,7 +103,7 @@ fn run(with: With, seed: u64, faults: Faults, record: bool) -> Result<World, (St
 }
 
 /// Troubles of the guards beside partitions of every shape, after the start; returns the last moment.
-fn troubles(world: &mut World, random: &mut Random) -> u64 {
+pub(crate) fn troubles(world: &mut World, random: &mut Random) -> u64 {
     let dead_time_ms = world.config.dead_time_ms;
     let longest_ms = if random.chance(300) { 16 * dead_time_ms } else { 4 * dead_time_ms };
     let first_ms = world.config.init_dead_ms;

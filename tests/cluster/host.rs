@@ -59,6 +59,8 @@ pub struct Host {
     pub(crate) resume: Option<ResourceSet>,
     /// The life before the quick restart awaited failback.
     pub(crate) peer_was_away: bool,
+    /// What it knew of maintenance, for the guard.
+    pub(crate) maintenance: (u64, u64),
 }
 
 impl Host {
@@ -105,6 +107,7 @@ impl Host {
             tick_epoch: 0,
             resume: None,
             peer_was_away: false,
+            maintenance: (0, 0),
         }
     }
 }
@@ -163,6 +166,10 @@ impl World {
         }
         self.hosts[host].daemon = Some(daemon);
         self.checker.daemon_started(self.now_ms, host);
+        let (until_ms, version) = std::mem::take(&mut self.hosts[host].maintenance);
+        if version > 0 {
+            self.feed(host, Input::FormerMaintenance { until_ms, version });
+        }
         self.feed(host, Input::Start);
         self.push(self.now_ms + 1, Event::Pings { host, life });
         if std::mem::take(&mut self.hosts[host].peer_was_away) {
@@ -233,6 +240,7 @@ impl World {
         this.kernel.reset();
         this.resume = None;
         this.peer_was_away = false;
+        this.maintenance = (0, 0);
         self.end_daemon(host);
     }
 
@@ -287,6 +295,7 @@ impl World {
         self.checker.exited(host, reason, &self.hosts);
         let ended = self.hosts[host].daemon.as_ref();
         let awaits_failback = ended.is_some_and(|daemon| daemon.cluster.awaits_failback());
+        let maintenance = ended.map_or((0, 0), |daemon| daemon.cluster.maintenance_word());
         self.end_daemon(host);
         if reason != ExitReason::StopFailed {
             self.surroundings.disarm(host);
@@ -307,6 +316,7 @@ impl World {
                 self.hosts[host].killed = true;
                 self.hosts[host].resume = Some(held);
                 self.hosts[host].peer_was_away = awaits_failback;
+                self.hosts[host].maintenance = maintenance;
                 let life = self.hosts[host].life;
                 self.push(self.now_ms + EXEC_MS, Event::StartDaemon { host, life });
             }

@@ -18,6 +18,7 @@ mod print;
 mod scenario;
 mod settle;
 mod swarm;
+mod watch_rules;
 mod world;
 
 // promises, one file per behaviour
@@ -36,6 +37,8 @@ mod original_peer;
 mod partition;
 mod replay;
 mod services;
+mod watch_mutations;
+mod watch_runs;
 mod watchdog_wait;
 
 /// The cluster under test: the one place that says which.

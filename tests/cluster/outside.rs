@@ -40,6 +40,8 @@ pub struct Switch {
     pub hangs_permille: u64,
     /// How often it resets and says that it did not.
     pub lies_permille: u64,
+    /// How often it resets and nobody hears that it did.
+    pub mute_permille: u64,
     /// How often it does not know the host.
     pub stranger_permille: u64,
     /// How often the victim stays without power.
@@ -122,6 +124,7 @@ impl World {
         let (hangs, fails) = (chance(switch.hangs_permille), chance(switch.fails_permille));
         let (stranger, lies) = (chance(switch.stranger_permille), chance(switch.lies_permille));
         let (comes_back, under_way) = (!chance(switch.off_permille), chance(300));
+        let mute = chance(switch.mute_permille);
         let reset = |under_way| Then::Reset { victim, comes_back, under_way };
         if stranger {
             return self.later(takes_ms, host, question, Then::Say(Finding::No("who?".to_owned())));
@@ -137,6 +140,10 @@ impl World {
             return self.later(switch.limit_ms, host, question, failed("it took too long"));
         }
         self.later(takes_ms, host, question, reset(under_way));
+        if mute {
+            let unclear = Then::Say(Finding::Unclear("it hung up".to_owned()));
+            return self.later(takes_ms + takes_ms / 4, host, question, unclear);
+        }
         let answer = if lies { failed("it did not work") } else { Then::Say(Finding::Yes) };
         self.later(takes_ms + takes_ms / 4, host, question, answer);
     }

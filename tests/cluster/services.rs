@@ -124,3 +124,22 @@ fn what_is_lost_in_a_stop_is_not_put_back() {
     pair.rest().owners(B, B).never_two();
     assert_eq!(pair.world.hosts[A].kernel.restored[HOME_A], 0);
 }
+
+/// A new program file goes on counting: restarts that did not help, and the pauses of what is put back.
+#[test]
+fn a_new_program_file_counts_on() {
+    let mut pair = Scenario::running(watched);
+    pair.act(Action::Sicken(A, HOME_A, ALWAYS));
+    pair.run_while(60_000, "waiting for two restarts", |world| world.hosts[A].kernel.restarts[HOME_A] < 2);
+    pair.run_ms(500);
+    assert!(pair.world.upgrade(A));
+    pair.run_ms(20_000).owners(B, B).never_two();
+    assert_eq!(restarts(&pair, A), 2);
+    let restored = |pair: &Scenario| pair.world.hosts[B].kernel.restored[HOME_B];
+    pair.act(Action::Lose(B, HOME_B)).run_ms(500);
+    assert!(pair.world.upgrade(B));
+    pair.act(Action::Lose(B, HOME_B)).run_ms(200);
+    assert_eq!(restored(&pair), 1, "not twice in a second");
+    pair.run_ms(1_000);
+    assert_eq!(restored(&pair), 2);
+}

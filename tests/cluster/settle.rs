@@ -1,5 +1,6 @@
 //! Liveness: when is a world at rest, and does a healed one come to rest.
 
+use ha_core::cluster::settings::MonitorSettings;
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 
@@ -15,7 +16,14 @@ pub const QUIET_MS: u64 = 12_000;
 /// shutdown of what was under way, the two 10 s timers of the protocol, the 30 s that a quick
 /// restart adds to its deadtime.
 pub fn rest_bound_ms(world: &World) -> u64 {
-    world.config.init_dead_ms + 4 * world.config.dead_time_ms + 20 * world.config.job_max_ms + 60_000
+    let asked = |monitor: &MonitorSettings| {
+        // Twice: it failed here, and then there; and once more what is restarted alone.
+        let rounds = u64::from(monitor.failures) * (2 * u64::from(monitor.restarts) + 4);
+        60_000 + rounds * monitor.interval_ms
+    };
+    let watched_ms = world.config.outside.monitor.as_ref().map_or(0, asked);
+    let config = &world.config;
+    config.init_dead_ms + 4 * config.dead_time_ms + 20 * config.job_max_ms + 60_000 + watched_ms
 }
 
 /// Heals the world and waits for rest; the error says what was still wrong at the end.
@@ -69,19 +77,33 @@ pub fn unrest(world: &World) -> Option<String> {
 fn wrong_group(world: &World, group: usize) -> Option<String> {
     let running = world.hosts.iter().any(|host| host.daemon.is_some());
     match world.present_on(group)[..] {
+        [host] if is_neglected(world, host, group) => {
+            Some(format!("group {} does not work on host {host}, and the other has not failed", group + 1))
+        }
         [host] if world.hosts[host].kernel.groups[group] == GroupState::Active => None,
         [] if !running || given_up(world, group) => None,
         ref hosts => Some(format!("group {} is on hosts {hosts:?}, not on exactly one", group + 1)),
     }
 }
 
-/// It failed to start on every running host and somebody raises an alarm: stays down on purpose.
+/// It does not work there, and the other host is there and never failed with it.
+fn is_neglected(world: &World, host: usize, group: usize) -> bool {
+    let kernel = |host: usize| &world.hosts[host].kernel;
+    let failed = |host: usize| kernel(host).ever_sick[group] || kernel(host).failed_starts[group] > 0;
+    let able = |other: usize| other != host && world.hosts[other].is_serving() && !failed(other);
+    let watched = world.config.outside.monitor.is_some() && kernel(host).sick[group].is_some();
+    watched && (0..world.hosts.len()).any(able)
+}
+
+/// It failed to start or to work on every running host and somebody raises an alarm: stays down on purpose.
 fn given_up(world: &World, group: usize) -> bool {
     let mut running = world.hosts.iter().filter_map(|host| Some((host, host.daemon.as_ref()?))).peekable();
     let alarm = running
         .clone()
         .any(|(host, daemon)| !daemon.cluster.view(host.clock(world.now_ms)).alarms.is_empty());
-    running.peek().is_some() && alarm && running.all(|(host, _)| host.kernel.failed_starts[group] > 0)
+    running.peek().is_some()
+        && alarm
+        && running.all(|(host, _)| host.kernel.failed_starts[group] > 0 || host.kernel.ever_sick[group])
 }
 
 fn wrong_view(world: &World, number: usize) -> Option<String> {

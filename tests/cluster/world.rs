@@ -122,6 +122,8 @@ pub enum Action {
     Sicken(usize, usize, u32),
     /// Something takes an address of the group away from the host.
     Lose(usize, usize),
+    /// Another program file goes on in the daemon's place, if it is at rest.
+    Upgrade(usize),
     /// The next jobs of a host hang until the world is healed.
     Hang(usize, u32),
     /// A fault around the guards of a host, on or off.
@@ -323,8 +325,14 @@ impl World {
                 self.hosts[host].kernel.faults.start_fails[group] = count;
             }
             Action::FailStops(host, group, count) => self.hosts[host].kernel.faults.stop_fails[group] = count,
-            Action::Sicken(host, group, restarts) => self.hosts[host].kernel.sick[group] = Some(restarts),
+            Action::Sicken(host, group, restarts) => self.hosts[host].kernel.sicken(group, restarts),
+            Action::Upgrade(host) => {
+                if self.hosts[host].is_serving() {
+                    self.upgrade(host);
+                }
+            }
             Action::Lose(host, group) => {
+                self.hosts[host].kernel.ever_sick[group] = true;
                 if self.hosts[host].is_serving() {
                     self.feed(host, Input::ResourceLost(group as u16));
                 }
@@ -345,10 +353,11 @@ impl World {
         for host in 0..self.hosts.len() {
             let faults = &mut self.hosts[host].kernel.faults;
             faults.hangs = 0;
+            faults.stop_fails.fill(0);
             if repair_starts {
                 faults.start_fails.fill(0);
+                self.hosts[host].kernel.sick.fill(None);
             }
-            faults.stop_fails.fill(0);
             self.act(Action::Thaw(host));
             self.act(Action::Start(host));
             let ends_at_ms = self.now_ms + 10;
@@ -503,6 +512,7 @@ impl World {
         let ends_at_ms = (!hangs).then(|| self.now_ms + random.between(low_ms, high_ms));
         let job = RunningJob { id, work, groups: groups(host, work.set(), self.config.nodes), ends_at_ms };
         self.checker.job_started(host, &job, &this.jobs);
+        self.checker.watching(self.now_ms, host, &job, this);
         this.kernel.begin(&job);
         this.jobs.push(job);
         let life = this.life;

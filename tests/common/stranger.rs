@@ -87,7 +87,7 @@ pub(crate) fn start_inside(host: &Host, test: &str) {
 }
 
 /// The command line of this program, as a host sees it, that runs one of the tests below.
-fn inside(test: &str) -> [String; 4] {
+pub(crate) fn inside(test: &str) -> [String; 4] {
     let program = std::env::current_exe().expect("own path");
     let program = Path::new("/.machine").join(program.strip_prefix("/").expect("a full path"));
     [program.to_str().expect("text"), test, "--exact", "--nocapture"].map(str::to_owned)

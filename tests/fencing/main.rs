@@ -9,9 +9,20 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../support/power_switch.rs"]
+mod power_switch;
+
+#[path = "../common/stranger.rs"]
+mod stranger;
+
+#[path = "../common/switches.rs"]
+mod switches;
+
 mod device;
 mod partitions;
 mod refusals;
+mod secrets;
+mod takeovers;
 mod with_original;
 
 use std::time::Duration;

@@ -167,7 +167,8 @@ impl Example {
         assert_eq!(self.code("node2", "status"), 1);
         assert_eq!(self.code("node2", "release"), 0, "of somebody else's: nothing");
         assert_eq!(self.code("node1", "renew"), 0, "and it is still there");
-        age(29);
+        // Real time goes on besides, on a busy machine for seconds.
+        age(20);
         assert_eq!(self.code("node2", "acquire"), 1, "not old enough");
         age(31);
         assert_eq!(self.code("node1", "status"), 1, "it has run out");

@@ -7,3 +7,4 @@ mod common;
 
 mod arbiters;
 mod pairs;
+mod watchdogs;

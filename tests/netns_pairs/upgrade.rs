@@ -15,7 +15,7 @@ fn identity(pair: &Pair, node: usize) -> (String, String) {
 }
 
 /// Puts another file in the daemon's place, as a package manager does.
-fn replace(pair: &Pair, node: usize, text: &str) {
+pub(crate) fn replace(pair: &Pair, node: usize, text: &str) {
     pair.run(node, &["sh", "-c", &format!("{text}; chmod 755 /tmp/new; mv /tmp/new {DAEMON}")]);
 }
 

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use ha_core::demo::host::DAEMON;
+
 use crate::common::pairs::{group, Pair, ADDRESSES, SERVICE};
+use crate::upgrade::replace;
 
 const WATCHED: [&str; 2] =
     ["auto_failback on", "monitor service interval=200ms timeout=10s failures=2 restarts=1"];
 
 fn pair(more: &[&str]) -> Option<Pair> {
+    pair_with(more, |_| {})
+}
+
+fn pair_with(more: &[&str], prepare: impl Fn(&Pair)) -> Option<Pair> {
     let pair = Pair::new(more, &[format!("{} service", group(0)), group(1)])?;
     for host in pair.world.hosts() {
         host.write_file_with_mode("/etc/ha.d/resource.d/service", SERVICE, 0o755).expect("write");
@@ -21,6 +28,7 @@ fn pair(more: &[&str]) -> Option<Pair> {
         "Network is down",
         "cannot send packet",
     ]);
+    prepare(&pair);
     pair.start_both();
     pair.settled("local", "local");
     Some(pair)
@@ -110,4 +118,59 @@ fn maintenance_outlives_the_daemon_and_nothing_is_touched() {
     assert_eq!(ha(1, &["maintenance", "off"]).code, Some(0));
     pair.wait("the service is restarted", || is_there(&pair, 0, "/run/service"));
     assert_eq!(ha(1, &["maintenance", "off"]).code, Some(1));
+}
+
+/// `heartbeat -r` after the file was replaced, on each node in turn: maintenance goes on to its end, nothing is
+/// touched, and what was taken away meanwhile is put back when it is over.
+#[test]
+fn maintenance_goes_on_in_a_new_program_file() {
+    const PAGER: &str =
+        "#!/bin/sh\n[ \"$HA_ALARM_KIND\" != maintenance ] || echo \"$HA_ALARM_STATE\" >>/var/log/pager\n";
+    let Some(pair) = pair_with(&[&WATCHED[..], &["alarm /etc/ha.d/pager"]].concat(), |pair| {
+        for host in pair.world.hosts() {
+            host.write_file_with_mode("/etc/ha.d/pager", PAGER, 0o755).expect("pager");
+        }
+    }) else {
+        return;
+    };
+    let ha = |node: usize, words: &[&str]| pair.host(node).run(&[&["/ha"], words].concat()).expect("ha");
+    let lasts = |node: usize| ha(node, &["status"]).stdout.contains("MAINTENANCE");
+    let told = |node: usize| pair.host(node).read_file("/var/log/pager").unwrap_or_default();
+    let new_program = |node: usize| {
+        pair.mark();
+        replace(&pair, node, "cp /ha /tmp/new");
+        pair.run(node, &[DAEMON, "-r"]);
+        pair.logged(node, &["info: The new program file goes on in this one's place."]);
+        pair.wait("the new program answers", || ha(node, &["status"]).stdout.contains("holds"));
+        assert!(lasts(node), "{}", ha(node, &["status"]).stdout);
+    };
+    assert_eq!(ha(0, &["maintenance", "on", "--for", "1h"]).code, Some(0));
+    pair.wait("the other node knows", || lasts(1));
+    delete(&pair);
+    pair.run(0, &["rm", "/run/service"]);
+    for node in [0, 1, 0] {
+        new_program(node);
+        let status = ha(node, &["status"]).stdout;
+        let left = |minutes: u32| status.contains(&format!("MAINTENANCE for {minutes} more minutes"));
+        assert!((57..=60).any(left), "{status}");
+        assert_eq!(pair.host(node).command("hb_standby", &[]).expect("standby").code, Some(1));
+    }
+    pair.wait("each pager", || told(0) == "begin\n" && told(1) == "begin\n");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!is_there(&pair, 0, "/run/service") && !has(&pair, 0) && !has(&pair, 1), "nothing is touched");
+    assert_eq!(ha(1, &["maintenance", "off"]).code, Some(0));
+    pair.wait("what was missing is there again", || is_there(&pair, 0, "/run/service") && has(&pair, 0));
+    pair.settled("local", "local");
+    pair.wait("each pager", || told(0) == "begin\nover\n" && told(1) == "begin\nover\n");
+
+    // It ends by itself, when it was to end.
+    assert_eq!(ha(1, &["maintenance", "on", "--for", "15s"]).code, Some(0));
+    pair.wait("the other node knows", || lasts(0));
+    new_program(0);
+    new_program(1);
+    pair.run(0, &["rm", "/run/service"]);
+    pair.wait("its end", || !lasts(0) && !lasts(1));
+    // It was restarted once already, and the new program counts on.
+    pair.wait("it moves", || is_there(&pair, 1, "/run/service") && pair.is_owned_as(["none", "all"]));
+    assert_eq!(ha(0, &["maintenance", "off"]).code, Some(1), "it is over");
 }

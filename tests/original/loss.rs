@@ -41,7 +41,7 @@ fn world(third: bool, keepalive_ms: u64, dead_time_ms: u64, more: &[&str]) -> Op
     Some(world)
 }
 
-fn start(world: &World) {
+pub(crate) fn start(world: &World) {
     if world.hosts().len() == 2 {
         return start_pair(world);
     }
@@ -52,7 +52,7 @@ fn start(world: &World) {
 }
 
 /// Both active, nothing under way, the address at home.
-fn at_rest(world: &World) {
+pub(crate) fn at_rest(world: &World) {
     let pair = &world.hosts()[..2];
     wait_for(world, "both at rest", PATIENCE, || {
         let rest = |host: &Host| !["", "transition"].contains(&cl_status(host, &["rscstatus"]).as_str());

@@ -10,12 +10,20 @@ mod common;
 #[path = "../common/stranger.rs"]
 mod stranger;
 
+#[path = "../common/switches.rs"]
+mod switches;
+
+#[path = "../support/power_switch.rs"]
+mod power_switch;
+
 mod apphb;
 mod clients;
 mod differences;
 mod dopd;
+mod fencing;
 mod filters;
 mod gaps;
+mod guards;
 mod ipfail;
 mod logging;
 mod loss;

@@ -4,6 +4,9 @@
 #[path = "../support/skip.rs"]
 mod skip;
 
+#[path = "../support/power_switch.rs"]
+mod power_switch;
+
 mod programs;
 mod serial;
 mod snmp;
@@ -11,45 +14,13 @@ mod telnet;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use ha_core::stonith::device::{Action, Failure, Values};
 use ha_core::stonith::Kind;
 
+use power_switch::{Deeds, Fault};
+
 const ORIGINAL: &str = "/usr/sbin/stonith";
-
-/// How a simulated device misbehaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// It does not.
-    None,
-    /// It says nothing at all.
-    Silent,
-    /// It says something else.
-    Junk,
-    /// It hangs up when it is told to switch.
-    HangsUp,
-    /// It takes the command and never says that it was done.
-    NeverDone,
-    /// It answers for another outlet than the one it was told.
-    OtherOutlet,
-    /// Each piece comes alone and late, but in time.
-    Slow,
-}
-
-/// What a simulated device did to its outlets, as in `reset 2`.
-#[derive(Debug, Clone, Default)]
-struct Deeds(Arc<Mutex<Vec<String>>>);
-
-impl Deeds {
-    fn note(&self, deed: impl Into<String>) {
-        self.0.lock().expect("deeds").push(deed.into());
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().expect("deeds"))
-    }
-}
 
 /// The program of Debian and ours; without the former only ours.
 fn programs() -> Vec<(String, Vec<String>)> {

@@ -30,7 +30,7 @@ impl Cluster {
         let why = match pending.answer.take() {
             _ if set.is_empty() => return Verdict::Open,
             Some(Finding::Yes | Finding::Found(_)) => return Verdict::Open,
-            Some(Finding::No(why) | Finding::Failed(why)) => {
+            Some(Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why)) => {
                 self.log_limited("ask-before-take", LogLevel::Warning, &format!("not taken yet: {why}"));
                 self.say_refused(&why);
                 (pending.due_ms, pending.step) = (Some(now_ms + AGAIN_MS), 1);

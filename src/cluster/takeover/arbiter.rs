@@ -163,7 +163,7 @@ impl Cluster {
         let alone = self.takeover.guards.arbiter.alone_ms.is_some();
         self.takeover.guards.arbiter.why = match answer {
             Finding::Yes | Finding::Found(_) => String::new(),
-            Finding::No(why) | Finding::Failed(why) => why.clone(),
+            Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) => why.clone(),
         };
         match (verb, answer) {
             (ArbiterVerb::Release, _) => self.takeover.guards.arbiter.gives_back = false,
@@ -171,7 +171,7 @@ impl Cluster {
             (_, Finding::Yes | Finding::Found(_)) => self.arbiter_granted(at_ms),
             (_, Finding::No(why)) if alone => self.arbiter_lose(&format!("the other node has it ({why})")),
             (_, Finding::No(_)) => {}
-            (_, Finding::Failed(why)) => {
+            (_, Finding::Failed(why) | Finding::Unclear(why)) => {
                 self.log_limited("arbiter", LogLevel::Error, &format!("arbiter: {why}"));
             }
         }

@@ -17,6 +17,11 @@ use super::{Confirm, Pending, Verdict};
 
 /// Pause before the devices are tried again, milliseconds (resources spec 3.2).
 const RETRY_MS: u64 = 5_000;
+/// The same where a device may have done it without saying so, milliseconds: what was reset needs time to
+/// come back, or it would be reset again and again while it boots. Doubled with each such round.
+const RETRY_UNCLEAR_MS: u64 = 30_000;
+/// Doublings of it at most: eight minutes.
+const DOUBLINGS_MAX: u32 = 4;
 /// Pause between two checks of the devices, milliseconds (resources spec 3.4).
 const CHECK_MS: u64 = 3_600_000;
 
@@ -32,9 +37,23 @@ pub(super) struct Fencing {
     /// The life before this one held foreign sets because the peer was away: what was to be done about
     /// that is done.
     was_away: bool,
+    attempts: Attempts,
     check: Option<Check>,
     /// Devices that failed the last check, by place.
     broken: Vec<usize>,
+}
+
+/// What the attempts of a pending takeover came to.
+#[derive(Debug, Clone, Default)]
+struct Attempts {
+    /// Why those of the present round failed: one for each device.
+    reasons: Vec<String>,
+    /// A device of the present round may have done it.
+    is_unclear: bool,
+    /// For the status: why the last one of the round before failed.
+    last_reason: String,
+    /// Rounds that ended so.
+    unclear_rounds: u32,
 }
 
 /// A round of questions to the devices, or the pause before it.
@@ -57,7 +76,9 @@ impl Fencing {
     }
 
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { is_reset, was_away, check, broken } = self;
+        let Self { is_reset, was_away, attempts, check, broken } = self;
+        // The reasons are words for people.
+        into.add((attempts.is_unclear, attempts.unclear_rounds.min(DOUBLINGS_MAX + 1)));
         into.add((is_reset, was_away, broken, check.map(|check| (check.device, check.question.is_some()))));
         into.moment_if(check.map(|check| check.due_ms), 0);
     }
@@ -114,7 +135,10 @@ impl Cluster {
                 ),
             },
             true => Verdict::Wait {
-                why: format!("node {name} could not be reset, {failures} attempts failed, more follow"),
+                why: format!(
+                    "node {name} could not be reset, {failures} attempts failed{}, more follow",
+                    self.last_reason()
+                ),
                 confirm: Confirm::Opens,
             },
         }
@@ -131,6 +155,9 @@ impl Cluster {
     }
 
     fn fence(&mut self, pending: &mut Pending, name: &NodeName) {
+        if pending.step < FIRST_ATTEMPT {
+            self.takeover.fencing.attempts = Attempts::default();
+        }
         pending.step = pending.step.max(FIRST_ATTEMPT);
         pending.due_ms = None;
         let device = self.device_of(pending);
@@ -157,11 +184,12 @@ impl Cluster {
         let device_name = self.settings.takeover.fencing.devices[device].clone();
         let (result, level, text) = match answer {
             Finding::Yes | Finding::Found(_) => ("OK", LogLevel::Info, format!("node {name} now reset.")),
-            Finding::No(_) => {
+            Finding::No(why) => {
+                self.attempt_failed(&device_name, why, false);
                 ("badhost", LogLevel::Error, format!("Device {device_name} cannot reset host {name}."))
             }
-            Finding::Failed(why) => {
-                self.log(LogLevel::Error, &format!("{device_name}: {why}"));
+            Finding::Failed(why) | Finding::Unclear(why) => {
+                self.attempt_failed(&device_name, why, matches!(answer, Finding::Unclear(_)));
                 ("bad", LogLevel::Error, format!("Host {name} not reset!"))
             }
         };
@@ -170,22 +198,67 @@ impl Cluster {
         if *answer == Finding::Yes {
             self.takeover.fencing.is_reset = true;
             self.peer_is_proven_down();
-            self.alarm_over(AlarmKind::Fencing, name.as_str(), Some(&text));
+            // A device that failed before this one wants to be looked at.
+            let reasons = std::mem::take(&mut self.takeover.fencing.attempts.reasons);
+            let before =
+                if reasons.is_empty() { String::new() } else { format!(" Before: {}", reasons.join("; ")) };
+            self.alarm_over(AlarmKind::Fencing, name.as_str(), Some(&format!("{text}{before}")));
             return true;
         }
         pending.step = pending.step.saturating_add(1);
         let is_last = self.device_of(pending) == 0;
         if is_last {
-            self.log(LogLevel::Error, &format!("STONITH of {name} failed.  Retrying..."));
-            pending.due_ms = Some(self.now.monotonic_ms + RETRY_MS);
-            if pending.step == FIRST_ATTEMPT + self.device_count() {
-                self.alarm_over(AlarmKind::Fencing, name.as_str(), Some("it failed, and is tried again"));
-                let text = format!("no device could reset node {name}: nothing of it is taken over");
-                self.alarm(AlarmKind::FencingFailed, name.as_str(), &text);
-                self.ask_a_person(name, "no device could reset it");
-            }
+            self.round_failed(pending, name);
         }
         is_last && self.settings.faults.take_unfenced
+    }
+
+    fn attempt_failed(&mut self, device_name: &str, why: &str, is_unclear: bool) {
+        let doubt = if is_unclear { "; whether it was reset is not known" } else { "" };
+        let text = format!("{device_name}: {why}{doubt}");
+        self.log(LogLevel::Error, &text);
+        let attempts = &mut self.takeover.fencing.attempts;
+        attempts.reasons.push(text);
+        attempts.is_unclear |= is_unclear;
+    }
+
+    /// The last device has failed too: they are tried again after a pause.
+    fn round_failed(&mut self, pending: &mut Pending, name: &NodeName) {
+        self.log(LogLevel::Error, &format!("STONITH of {name} failed.  Retrying..."));
+        let attempts = &mut self.takeover.fencing.attempts;
+        let (is_unclear, reasons) =
+            (std::mem::take(&mut attempts.is_unclear), std::mem::take(&mut attempts.reasons));
+        let pause_ms = match is_unclear {
+            false => RETRY_MS,
+            true => {
+                let doublings = attempts.unclear_rounds.min(DOUBLINGS_MAX);
+                attempts.unclear_rounds = attempts.unclear_rounds.saturating_add(1);
+                RETRY_UNCLEAR_MS << doublings
+            }
+        };
+        attempts.last_reason = reasons.last().cloned().unwrap_or_default();
+        if is_unclear {
+            let text = format!(
+                "node {name} may have been reset all the same: it has {} s to come back before it is reset again",
+                pause_ms / 1000
+            );
+            self.log(LogLevel::Warning, &text);
+        }
+        pending.due_ms = Some(self.now.monotonic_ms + pause_ms);
+        if pending.step == FIRST_ATTEMPT + self.device_count() {
+            self.alarm_over(AlarmKind::Fencing, name.as_str(), Some("it failed, and is tried again"));
+            let reasons = reasons.join("; ");
+            let text = format!("no device could reset node {name}: nothing of it is taken over. {reasons}");
+            self.alarm(AlarmKind::FencingFailed, name.as_str(), &text);
+            self.ask_a_person(name, "no device could reset it");
+        }
+    }
+
+    fn last_reason(&self) -> String {
+        match self.takeover.fencing.attempts.last_reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        }
     }
 
     /// As the original: said, and taken all the same.
@@ -236,6 +309,9 @@ impl Cluster {
         if *answer != Finding::Yes {
             broken.push(check.device);
             let name = self.settings.takeover.fencing.devices[check.device].clone();
+            if let Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) = answer {
+                self.log(LogLevel::Error, &format!("{name}: {why}"));
+            }
             self.log(LogLevel::Error, &format!("STONITH device {name} not operational!"));
             self.log(LogLevel::Error, "STONITH status operation failed.");
             self.log(LogLevel::Info, "This may mean that the STONITH device has failed!");

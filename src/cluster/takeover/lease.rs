@@ -342,7 +342,7 @@ impl Cluster {
         };
         let found = match answer {
             Finding::Found(text) => Found::parse(text).ok_or_else(|| format!("bad answer {text:?}")),
-            Finding::No(why) | Finding::Failed(why) => Err(why.clone()),
+            Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why) => Err(why.clone()),
             Finding::Yes => Err("an answer without words".to_owned()),
         };
         match found {

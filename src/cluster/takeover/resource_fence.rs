@@ -30,7 +30,7 @@ impl Cluster {
                 self.log(LogLevel::Info, &format!("resource fencing: node {node} is cut off"));
                 return Verdict::Open;
             }
-            Some(Finding::No(why) | Finding::Failed(why)) => {
+            Some(Finding::No(why) | Finding::Failed(why) | Finding::Unclear(why)) => {
                 let text = format!("resource fencing of node {node} failed: {why}; nothing is taken");
                 self.log(LogLevel::Error, &text);
                 self.alarm(AlarmKind::FencingFailed, node.as_str(), &text);

@@ -13,11 +13,14 @@ use super::{Confirm, Pending, Verdict};
 
 /// What the reset may be late: clocks of devices count seconds. Milliseconds.
 const MARGIN_MS: u64 = 1000;
+/// So many of its last beats may have been lost on the way: its watchdog was fed with them all the same.
+const LOST_BEATS: u64 = 2;
 
 impl Cluster {
     /// See the file's head.
     pub(super) fn look_at_watchdog(&mut self, pending: &mut Pending) -> Verdict {
-        let (Some(wait), Some(peer)) = (self.settings.takeover.watchdog, self.peer()) else {
+        let wait = self.settings.takeover.watchdog.filter(|_| !self.settings.faults.take_before_watchdog);
+        let (Some(wait), Some(peer)) = (wait, self.peer()) else {
             return Verdict::Open;
         };
         let announced_ms = peer.extension.as_ref().and_then(|peer| peer.watchdog_ms);
@@ -27,12 +30,13 @@ impl Cluster {
         };
         // It was declared dead so long after its last beat, where there was one.
         let silent_ms = if pending.ever_heard { peer.dead_after_ms } else { 0 };
-        let due_ms = pending.gate_since_ms.saturating_sub(silent_ms) + time_ms + MARGIN_MS;
+        let margin_ms = MARGIN_MS + LOST_BEATS * self.settings.keepalive_ms;
+        let due_ms = pending.gate_since_ms.saturating_sub(silent_ms) + time_ms + margin_ms;
         let now_ms = self.now.monotonic_ms;
         if now_ms >= due_ms {
             return Verdict::Open;
         }
-        let why = format!("the watchdog of node {} gets its {time_ms} ms and {MARGIN_MS} ms more", peer.name);
+        let why = format!("the watchdog of node {} gets its {time_ms} ms and {margin_ms} ms more", peer.name);
         if pending.step == 0 {
             pending.step = 1;
             let left_ms = due_ms - now_ms;

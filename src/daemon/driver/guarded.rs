@@ -51,6 +51,14 @@ impl Driver {
         });
     }
 
+    /// Before the first input: the other node waits for what the device does, and not for what it was asked
+    /// to do.
+    pub(super) fn tell_watchdog_time(&mut self) {
+        if let Some(time_ms) = self.watchdog.time_ms() {
+            self.cluster.watchdog_is(time_ms);
+        }
+    }
+
     /// With each beat.
     pub(super) fn feed_watchdog(&mut self) {
         let Some((level, text)) = self.watchdog.feed() else { return };

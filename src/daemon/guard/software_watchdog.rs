@@ -28,9 +28,13 @@ impl SoftwareWatchdog {
         Self { limit_ms, ..Self::default() }
     }
 
-    /// How long the guard may sleep; `None`: for ever.
-    pub fn pause(&self) -> Option<Duration> {
-        self.limit_ms.map(|limit_ms| Duration::from_millis((limit_ms / 8).clamp(10, LOOK_MS)))
+    /// How long the guard may sleep; `None`: for ever. It looks in the moment in which a beat is overdue:
+    /// the other node counts from the same one.
+    pub fn pause(&self, now_ms: u64) -> Option<Duration> {
+        let limit_ms = self.limit_ms?;
+        let most_ms = (limit_ms / 8).clamp(10, LOOK_MS);
+        let left_ms = self.fed_ms.map_or(0, |fed_ms| (fed_ms + limit_ms + 1).saturating_sub(now_ms));
+        Some(Duration::from_millis(if left_ms == 0 { most_ms } else { left_ms.min(most_ms) }))
     }
 
     /// The daemon's last word. It arms, and disarms when everything is released for good.
@@ -86,7 +90,19 @@ mod tests {
         assert_eq!(resets_at(&mut watchdog, 10_000, 20_000), Some(12_500));
         watchdog.feed(&record(20_000, Condition::Leaving, ResourceSet::NONE));
         assert_eq!(resets_at(&mut watchdog, 20_000, 60_000), None);
-        assert!(SoftwareWatchdog::new(None).pause().is_none());
+        assert!(SoftwareWatchdog::new(None).pause(0).is_none());
+    }
+
+    #[test]
+    fn it_looks_in_the_moment_in_which_a_beat_is_overdue() {
+        let mut watchdog = SoftwareWatchdog::new(Some(2000));
+        let pause_ms = |watchdog: &SoftwareWatchdog, now_ms| watchdog.pause(now_ms).unwrap().as_millis();
+        assert_eq!(pause_ms(&watchdog, 7), 250, "not armed");
+        watchdog.feed(&record(1000, Condition::AtRest, ResourceSet::ALL));
+        assert_eq!((pause_ms(&watchdog, 1000), pause_ms(&watchdog, 2900)), (250, 101));
+        assert!(!watchdog.is_overdue(2900) && !watchdog.is_overdue(3001), "once is not enough");
+        assert_eq!(pause_ms(&watchdog, 3001), 250);
+        assert!(watchdog.is_overdue(3251));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::cluster::event::Finding;
 use crate::config::settings::FencingDevice;
+use crate::stonith::answer;
 use crate::stonith::device::Code;
 use crate::types::NodeName;
 
@@ -29,26 +30,51 @@ fn child(plans: &Plans, device: usize, words: &[&str]) -> Result<Inquiry, String
     Ok(Inquiry {
         arguments: arguments.map(str::to_owned).collect(),
         input: format!("{values}\n").into_bytes(),
-        ..Inquiry::new(Program::Applet("stonith"), plans.fencing_limit, &title, Judge::Code(judge))
+        variables: vec![(answer::VARIABLE.to_owned(), "1".to_owned())],
+        ..Inquiry::new(Program::Applet("stonith"), plans.fencing_limit, &title, Judge::Device)
     })
 }
 
-/// Exit codes of `stonith` (agents spec 3.1).
-fn judge(code: i32) -> Finding {
+/// What a child's end means: exit codes of `stonith` (agents spec 3.1), and what it said of the reason.
+/// `None`: it did not come to its end by itself, for the reason `ending`.
+pub(super) fn judge(code: Option<i32>, ending: &str, heard: &answer::Heard) -> Finding {
+    let why = |default: &str| heard.reason.clone().unwrap_or_else(|| default.to_owned());
     match code {
-        0 => Finding::Yes,
-        code if code == i32::from(Code::BAD_HOST.0) => {
-            Finding::No("it does not control that host".to_owned())
+        Some(0) => Finding::Yes,
+        Some(code) if code == i32::from(Code::BAD_HOST.0) => {
+            Finding::No(why("it does not control that host"))
         }
-        code => Finding::Failed(format!("stonith ended with code {code}")),
+        Some(code) if !heard.may_be_done => Finding::Failed(why(&format!("stonith ended with code {code}"))),
+        Some(code) => Finding::Unclear(why(&format!("stonith ended with code {code}"))),
+        None if !heard.may_be_done => Finding::Failed(ending.to_owned()),
+        None => Finding::Unclear(ending.to_owned()),
     }
 }
 
 /// What the original's child ends with (resources spec 3.2).
 fn exit_code(code: i32) -> i32 {
-    match judge(code) {
-        Finding::Yes | Finding::Found(_) => 0,
-        Finding::No(_) => 100,
-        Finding::Failed(_) => 1,
+    match code {
+        0 => 0,
+        code if code == i32::from(Code::BAD_HOST.0) => 100,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_is_only_what_ends_well() {
+        let hear = |text| answer::hear(text);
+        let judged = |code, text| judge(code, "it was killed", &hear(text));
+        assert_eq!(judged(Some(0), ""), Finding::Yes);
+        assert_eq!(judged(Some(4), "answer: failed no such host"), Finding::No("no such host".into()));
+        assert_eq!(judged(Some(2), "answer: failed no way in"), Finding::Failed("no way in".into()));
+        assert_eq!(judged(Some(2), ""), Finding::Failed("stonith ended with code 2".into()));
+        let text = "answer: begun\nanswer: failed it hung up";
+        assert_eq!(judged(Some(8), text), Finding::Unclear("it hung up".into()));
+        assert_eq!(judged(None, "answer: begun"), Finding::Unclear("it was killed".into()));
+        assert_eq!(judged(None, ""), Finding::Failed("it was killed".into()));
     }
 }

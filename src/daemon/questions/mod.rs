@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::event::{Finding, Question, QuestionId};
 use crate::config::settings::FencingDevice;
+use crate::stonith::answer;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
@@ -98,6 +99,8 @@ pub type SaidAs = (String, fn(i32) -> i32);
 pub enum Judge {
     /// By its exit code; what it says is logged.
     Code(fn(i32) -> Finding),
+    /// As [`Judge::Code`], for `stonith` with what it tells the daemon alone.
+    Device,
     /// By the first line it says, `yes`, `no` or `failed` and words; nothing is logged.
     FirstLine,
 }
@@ -254,8 +257,10 @@ async fn follow(
     let text = tokio::time::timeout(LAST_WORDS, reading).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
+    let heard = answer::hear(&text);
     let mut lines = match judge {
         Judge::Code(_) => lines(title, &text),
+        Judge::Device => lines(title, &heard.rest),
         Judge::FirstLine => Vec::new(),
     };
     if let (Some((name, shown)), Ending::Code(code)) = (said_as, &ending) {
@@ -266,7 +271,11 @@ async fn follow(
     let finding = match (ending, judge) {
         (Ending::Code(_), Judge::FirstLine) => first_line(&text),
         (Ending::Code(code), Judge::Code(judge)) => judge(code),
-        (ending, _) => without_code(ending, title, *limit)?,
+        (Ending::Code(code), Judge::Device) => fence::judge(Some(code), "", &heard),
+        (ending, judge) => match (without_code(ending, title, *limit)?, judge) {
+            (Finding::Failed(why), Judge::Device) => fence::judge(None, &why, &heard),
+            (finding, _) => finding,
+        },
     };
     Some((finding, lines))
 }
