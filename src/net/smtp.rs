@@ -158,8 +158,9 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(replies).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // A client that has heard enough closes; what is left of a long answer has no reader then.
+            let _ = stream.write_all(replies);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
             let mut text = Vec::new();
             let _ = stream.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()

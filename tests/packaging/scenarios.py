@@ -420,6 +420,28 @@ def replaced_systemd(supplies):
         check("after that it starts at boot", one.sh("systemctl is-enabled heartbeat.service") == "enabled\n")
 
 
+def bare_file(supplies):
+    """The file alone on a host with systemd: `ha install --enable`, start, and away without a trace."""
+    with Host("node1", [supplies.root("systemd")], systemd=True) as host, Host("node2", [supplies.root("systemd")]) as other, \
+            Switch(host, other):
+        host.wait("systemd is up", "systemctl is-system-running | grep -Eq 'running|degraded'")
+        before = files(host)
+        host.put("/srv/ha", supplies.binary, 0o755)
+        for page in ("ha.8", "heartbeat.8", "IPaddr.7"):
+            host.put(f"/srv/man/{page}", supplies.repository / "man" / page)
+        said = host.sh("/srv/ha install --enable && systemctl daemon-reload")
+        check("it starts at boot", host.sh("systemctl is-enabled heartbeat.service") == "enabled\n", said)
+        check("pages come along", host.has("/usr/share/man/man7/ocf_heartbeat_IPaddr2.7"), said)
+        configure(host)
+        host.sh("systemctl start heartbeat")
+        wait_address(host)
+        host.sh("systemctl stop heartbeat")
+        check("a stop takes the address away", not holds_address(host))
+        said = host.sh("ha uninstall && systemctl daemon-reload")
+        check("systemd knows of no such service", host.try_sh("systemctl is-enabled heartbeat.service")[0] != 0, said)
+        check_nothing_left(host, before, ADMINISTRATORS + ["/etc/.pwd.lock"])
+
+
 def empty_root(supplies):
     """The binary alone, in roots with nothing but /proc, /sys, /dev and /etc/ha.d, fails over an address."""
     with Bare("node1", supplies.binary) as one, Bare("node2", supplies.binary) as two, Switch(one, two):
