@@ -558,9 +558,7 @@ impl Cluster {
         let now_ms = self.now.monotonic_ms;
         let ours = self.peer().is_some_and(super::node::Node::is_ours);
         let long = now_ms >= self.handover.since_ms + FORGOTTEN_MS;
-        // What it said before it agreed says nothing of what it has begun since.
-        let later = self.claims.peer_report > self.handover.peer_newest;
-        let forgotten = long && ours && later && self.peer_is_ready();
+        let forgotten = long && ours && self.peer_forgot_dialogue();
         let expired = now_ms >= self.handover.until_ms;
         // Our consent came too late for a 3.0.6 peer if it has not begun by then; it has, if it
         // reports the set as its own.

@@ -15,6 +15,12 @@ impl Cluster {
         news
     }
 
+    /// The peer is settled by what it said after the last word of the dialogue that came; what it said before
+    /// that says nothing of what it has begun since.
+    pub(super) fn peer_forgot_dialogue(&self) -> bool {
+        self.claims.peer_report > self.handover.peer_newest && self.peer_is_ready()
+    }
+
     /// A new life of the peer numbers its messages anew.
     pub(in super::super) fn handover_peer_restarted(&mut self) {
         self.handover.peer_newest = 0;
