@@ -285,6 +285,7 @@ fn beside_debians() {
     }
     in_namespace("beside_debians", || {
         let Some(beside) = Beside::new("apache", DIFFERENCES) else { return };
+        beside.seldom(&["waiting", "not running while waiting"]);
         let site = Site::new(true);
         let config = site.config();
         let call = |operation| [config.clone(), operation];

@@ -206,6 +206,11 @@ impl Beside {
         code
     }
 
+    /// These depend on how fast the machine is, and need not be seen.
+    pub fn seldom(&self, names: &[&'static str]) {
+        self.met.borrow_mut().extend(names);
+    }
+
     /// The same without a state to compare.
     pub fn same_lines(&self, form: Form<'_>) -> Option<i32> {
         self.same(form, |_| Vec::new())
