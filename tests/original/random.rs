@@ -185,7 +185,8 @@ fn random_transitions() {
     let _load = (number("HA_RANDOM_LOAD") != Some(0)).then(Load::on_every_core);
     let Some(pair) = pair(kinds, &[failback]) else { return };
     Lookout::over(&pair, |lookout| {
-        let mut run = Run { pair: &pair, lookout, draw, up: [true; 2], on: [true; 2] };
+        let mut run =
+            Run { pair: &pair, lookout, draw, up: [true; 2], on: [true; 2], deaths: Default::default() };
         run.pair.start_both();
         run.comes_to_rest(Duration::from_secs(1), "cold start");
         lookout.take_longest_without_ms();
@@ -214,6 +215,10 @@ fn kinds(draw: &mut Draw) -> [HostKind; 2] {
     }
 }
 
+/// So often within this time and the guard brings the daemon back no more (heartbeat(8), GUARD).
+const GUARD_DEATHS: usize = 3;
+const GUARD_MINUTE: Duration = Duration::from_secs(60);
+
 struct Run<'a> {
     pair: &'a Pair,
     lookout: &'a Lookout,
@@ -222,6 +227,8 @@ struct Run<'a> {
     up: [bool; 2],
     /// Which hosts have power.
     on: [bool; 2],
+    /// When a daemon of ours died below its guard.
+    deaths: [Vec<Instant>; 2],
 }
 
 impl Run<'_> {
@@ -257,6 +264,10 @@ impl Run<'_> {
 
     fn carry_out(&mut self, transition: Transition) {
         let Self { pair, .. } = self;
+        // Each of these brings a new guard, which counts anew.
+        if let Transition::Boot(node) | Transition::Start(node) | Transition::Kill(node) = transition {
+            self.deaths[node].clear();
+        }
         match transition {
             Transition::Crash(node) => {
                 pair.world.crash(NODES[node]).expect("crash");
@@ -287,7 +298,16 @@ impl Run<'_> {
             Transition::Die(node) => {
                 let daemon = pair.daemon_pid(node);
                 pair.run(node, &["kill", "-9", &daemon]);
-                pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
+                let deaths = &mut self.deaths[node];
+                deaths.retain(|death| death.elapsed() < GUARD_MINUTE);
+                deaths.push(Instant::now());
+                if deaths.len() < GUARD_DEATHS {
+                    return pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
+                }
+                // It is not brought back again: somebody starts it, as somebody would.
+                pair.wait("end of the guard", || pair.host(node).daemon_ended().expect("state").is_some());
+                start(pair, node);
+                self.deaths[node].clear();
             }
             Transition::Reload(node) => {
                 pair.run(
