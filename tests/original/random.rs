@@ -262,6 +262,22 @@ impl Run<'_> {
         );
     }
 
+    /// The daemon dies below its guard.
+    fn die(&mut self, node: usize) {
+        let Self { pair, deaths, .. } = self;
+        let daemon = pair.daemon_pid(node);
+        pair.run(node, &["kill", "-9", &daemon]);
+        deaths[node].retain(|death| death.elapsed() < GUARD_MINUTE);
+        deaths[node].push(Instant::now());
+        if deaths[node].len() < GUARD_DEATHS {
+            return pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
+        }
+        // It is not brought back again: somebody starts it, as somebody would.
+        pair.wait("end of the guard", || pair.host(node).daemon_ended().expect("state").is_some());
+        start(pair, node);
+        deaths[node].clear();
+    }
+
     fn carry_out(&mut self, transition: Transition) {
         let Self { pair, .. } = self;
         // Each of these brings a new guard, which counts anew.
@@ -295,20 +311,7 @@ impl Run<'_> {
                 pair.kill_daemon(node);
                 start(pair, node);
             }
-            Transition::Die(node) => {
-                let daemon = pair.daemon_pid(node);
-                pair.run(node, &["kill", "-9", &daemon]);
-                let deaths = &mut self.deaths[node];
-                deaths.retain(|death| death.elapsed() < GUARD_MINUTE);
-                deaths.push(Instant::now());
-                if deaths.len() < GUARD_DEATHS {
-                    return pair.wait("another daemon", || pair.daemon_pid(node) != daemon);
-                }
-                // It is not brought back again: somebody starts it, as somebody would.
-                pair.wait("end of the guard", || pair.host(node).daemon_ended().expect("state").is_some());
-                start(pair, node);
-                self.deaths[node].clear();
-            }
+            Transition::Die(node) => self.die(node),
             Transition::Reload(node) => {
                 pair.run(
                     node,
