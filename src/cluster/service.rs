@@ -60,13 +60,18 @@ struct Service {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Services {
     services: Vec<Service>,
+    /// Some are asked by `monitor`, or some address may be lost: without either nothing is ever due, which
+    /// with thousands of addresses must not be found out anew with each input.
+    monitored: bool,
+    any_lost: bool,
     /// Sets that run, at least in part, and count as failed.
     pub gave_up: ResourceSet,
 }
 
 impl Services {
     pub(super) fn new(settings: &[ServiceSettings]) -> Self {
-        Self { services: settings.iter().map(|_| Service::default()).collect(), ..Self::default() }
+        let monitored = settings.iter().any(|service| service.monitor.is_some());
+        Self { services: settings.iter().map(|_| Service::default()).collect(), monitored, ..Self::default() }
     }
 
     /// What failed lately goes on to count. Questions are asked anew, and whose address is not there is
@@ -87,7 +92,7 @@ impl Services {
 
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { services, gave_up } = self;
+        let Self { services, gave_up, monitored: _, any_lost: _ } = self;
         into.add(gave_up);
         for service in services {
             let Service { due_ms, asked, failures, restarts, failed_ms, lost, restores, restored_ms } =
@@ -120,6 +125,7 @@ impl Cluster {
         let ours = self.claims.hold.contains(set) && idle;
         if let Some(service) = self.services.services.get_mut(usize::from(resource)).filter(|_| ours) {
             service.lost = true;
+            self.services.any_lost = true;
         }
     }
 
@@ -143,6 +149,9 @@ impl Cluster {
     }
 
     pub(super) fn next_service_timeout_ms(&self) -> Option<u64> {
+        if !self.services.monitored && !self.services.any_lost {
+            return None;
+        }
         let due =
             self.services.services.iter().zip(&self.settings.services).filter_map(|(service, settings)| {
                 if !self.is_watched(settings.set) {
@@ -158,6 +167,10 @@ impl Cluster {
 
     /// What is due now; runs after every input.
     pub(super) fn advance_services(&mut self) {
+        if !self.services.monitored && !self.services.any_lost {
+            return;
+        }
+        self.services.any_lost = self.services.services.iter().any(|service| service.lost);
         for index in 0..self.services.services.len() {
             let settings = &self.settings.services[index];
             let (set, monitor) = (settings.set, settings.monitor);
@@ -303,6 +316,7 @@ impl Cluster {
     pub(super) fn restored(&mut self, resource: u16, failed: bool) {
         if let Some(service) = self.services.services.get_mut(usize::from(resource)) {
             service.lost |= failed;
+            self.services.any_lost |= failed;
         }
     }
 
