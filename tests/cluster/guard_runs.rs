@@ -141,14 +141,10 @@ fn trouble(world: &mut World, host: usize, which: Trouble, at_ms: u64, end_ms: u
 
 /// A share of the seeds for each, all of them where something is promised.
 fn keeps_every_rule(with: With) {
-    let seeds = match std::env::var("HA_SIM_GUARD_SEED") {
-        Ok(_) => number("HA_SIM_GUARD_SEED", 0)..number("HA_SIM_GUARD_SEED", 0) + 1,
-        Err(_) => {
-            let first = number("HA_SIM_GUARD_FIRST", 0);
-            let all = number("HA_SIM_GUARD_SEEDS", SEEDS);
-            first..first + if with.promises() { all } else { all.div_ceil(3) }
-        }
-    };
+    let mut seeds = swarm::seeds("HA_SIM_GUARD", SEEDS);
+    if !with.promises() {
+        seeds.end = seeds.start + (seeds.end - seeds.start).div_ceil(3);
+    }
     let mut excused = 0;
     let mut failed = Vec::new();
     for seed in seeds.clone() {

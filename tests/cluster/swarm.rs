@@ -1,6 +1,8 @@
 //! Random runs: a seed draws the configuration, which kinds of fault exist in this run at all, how
 //! strong they are, and when they strike; then the world is healed and must come to rest.
 
+use std::ops::Range;
+
 use ha_core::cluster::event::Command;
 use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
@@ -67,6 +69,17 @@ pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// The one seed of `{family}_SEED`, else `{family}_SEEDS` of them (without it the ordinary number) from
+/// `{family}_FIRST` on.
+pub fn seeds(family: &str, ordinary: u64) -> Range<u64> {
+    let given = |what: &str, default| number(&format!("{family}_{what}"), default);
+    if std::env::var_os(format!("{family}_SEED")).is_some() {
+        return given("SEED", 0)..given("SEED", 0) + 1;
+    }
+    let first = given("FIRST", 0);
+    first..first + given("SEEDS", ordinary)
+}
+
 /// Names the seed when the code under test panics.
 struct Announce(u64);
 
@@ -80,13 +93,7 @@ impl Drop for Announce {
 
 #[test]
 fn random_runs_keep_every_rule() {
-    let seeds = match std::env::var("HA_SIM_SEED") {
-        Ok(_) => number("HA_SIM_SEED", 0)..number("HA_SIM_SEED", 0) + 1,
-        Err(_) => {
-            let first = number("HA_SIM_FIRST", 0);
-            first..first + number("HA_SIM_SEEDS", SEEDS)
-        }
-    };
+    let seeds = seeds("HA_SIM", SEEDS);
     let mut failed = Vec::new();
     let mut excused = 0;
     for seed in seeds.clone() {

@@ -189,13 +189,7 @@ fn strikes(world: &mut World, random: &mut Random) -> u64 {
 
 /// All seeds of an ordinary run, or those that the environment names.
 fn every_seed_is_sound(what: &str, run: impl Fn(u64, bool) -> Run) {
-    let seeds = match std::env::var("HA_SIM_WATCH_SEED") {
-        Ok(_) => number("HA_SIM_WATCH_SEED", 0)..number("HA_SIM_WATCH_SEED", 0) + 1,
-        Err(_) => {
-            let first = number("HA_SIM_WATCH_FIRST", 0);
-            first..first + number("HA_SIM_WATCH_SEEDS", SEEDS)
-        }
-    };
+    let seeds = swarm::seeds("HA_SIM_WATCH", SEEDS);
     let mut failed = Vec::new();
     let (mut mended, mut moved) = (0, 0);
     for seed in seeds.clone() {
