@@ -375,6 +375,7 @@ impl Cluster {
             if number.0 >= self.claims.peer_report {
                 self.peer_claims(holding, number.0);
                 self.peer_is_stable(extension.settled);
+                self.leave_to_peer(self.claims.peer_hold_here());
             }
         }
         self.compare_digest(&extension);

@@ -126,7 +126,9 @@ impl Cluster {
         if free.is_empty() {
             return self.nothing_is_orphaned();
         }
-        if !self.is_settled() || !self.peer_is_ready() || !self.peer_hears_us() || !self.lease_allows() {
+        let may =
+            self.peer_is_ready() && self.peer_hears_us() && self.lease_allows() && !self.is_rechecking();
+        if !self.is_settled() || !may {
             return self.no_orphans();
         }
         if self.peer().is_some_and(|peer| !peer.is_ours()) {
@@ -262,8 +264,12 @@ impl Cluster {
     pub(super) fn forget_failures(&mut self, set: ResourceSet) {
         self.failure_is_mended(set);
         let set = set.minus(self.claims.hold);
+        let own = self.claims.failed.intersection(set).contains(ResourceSet::LOCAL);
         self.claims.failed = self.claims.failed.minus(set);
         self.claims.failure_offered = self.claims.failure_offered.minus(set);
+        if own {
+            self.own_failure_is_over();
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! us dead and taken over. The claims are forfeit until the peer's own state proves that nobody
 //! took them; without an answer from a peer that was alive, they are released.
 
-use crate::types::LogLevel;
+use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
 
 use super::alarm::AlarmKind;
@@ -31,18 +31,21 @@ pub(super) struct Lateness {
     last_question: u64,
     /// A question of the peer that our next beat answers.
     answer: Option<u64>,
+    /// The question whose answer says that the peer knows of a failure here which counts no more.
+    recheck: Option<u64>,
 }
 
 impl Lateness {
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.number("lateness.last_question", &mut self.last_question);
         form.optional("lateness.answer", &mut self.answer);
+        form.optional("lateness.recheck", &mut self.recheck);
     }
 
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { doubt, forfeits, last_question, answer } = self;
-        into.add((doubt.is_some(), forfeits, last_question, answer));
+        let Self { doubt, forfeits, last_question, answer, recheck } = self;
+        into.add((doubt.is_some(), forfeits, last_question, answer, recheck));
         if let Some(Doubt { until_ms, peer_was_live, question }) = doubt {
             into.moment(*until_ms, 0);
             into.add((peer_was_live, question));
@@ -88,6 +91,7 @@ impl Cluster {
             && !self.claims.hold.is_empty()
             && self.peer.is_some();
         if !holds {
+            self.leave_to_peer(ResourceSet::ALL);
             self.send_status();
             return;
         }
@@ -109,6 +113,15 @@ impl Cluster {
         }
     }
 
+    /// What an earlier life left active here is served without a claim. It is stopped as soon as it may be
+    /// the other's, and not only when both hear each other: `theirs` of it (own viewpoint).
+    pub(super) fn leave_to_peer(&mut self, theirs: ResourceSet) {
+        let begins = self.claims.phase == Phase::Waiting && self.claims.hold.is_empty();
+        if self.settings.manage_resources && self.peer.is_some() && begins {
+            self.clean_up(ResourceSet::ALL.minus(theirs));
+        }
+    }
+
     /// Deadtime - 2 x keepalive, but never so short that an ordinary beat would be late: with a
     /// deadtime below four keepalives the rule leaves no room, and `ha check` says so.
     pub fn lateness_limit_ms(&self) -> u64 {
@@ -120,8 +133,9 @@ impl Cluster {
         if self.lateness.forfeits {
             message.push_text("halate", "1");
         }
-        if let Some(doubt) = self.lateness.doubt {
-            message.push_text("haask", &doubt.question.to_string());
+        let doubt = self.lateness.doubt.map(|doubt| doubt.question);
+        if let Some(question) = doubt.max(self.lateness.recheck) {
+            message.push_text("haask", &question.to_string());
         }
         if let Some(question) = self.lateness.answer {
             message.push_text("haanswer", &question.to_string());
@@ -138,10 +152,28 @@ impl Cluster {
         } else {
             self.lateness.answer = None;
         }
-        let answered = self.lateness.doubt.is_some_and(|doubt| extension.answer == Some(doubt.question));
-        if answered {
+        // Questions are numbered in each life anew.
+        let to_us = extension.hears_generation == Some(self.settings.generation);
+        let answered = |question| to_us && extension.answer >= Some(question);
+        self.lateness.recheck = self.lateness.recheck.filter(|question| !answered(*question));
+        if self.lateness.doubt.is_some_and(|doubt| answered(doubt.question)) {
             self.doubt_is_over();
         }
+    }
+
+    /// This node's own set counts as failed here no more. While nobody claims it the peer may be taking it
+    /// for that failure: its answer comes after everything that it did before it knew.
+    pub(super) fn own_failure_is_over(&mut self) {
+        if self.peer_is_live() && self.peer().is_some_and(super::node::Node::is_ours) {
+            self.lateness.last_question += 1;
+            self.lateness.recheck = Some(self.lateness.last_question);
+            self.send_status();
+        }
+    }
+
+    /// The peer may still act on a failure here that counts no more.
+    pub(super) fn is_rechecking(&self) -> bool {
+        self.lateness.recheck.is_some()
     }
 
     /// A report of a 3.0.6 peer after our question.
@@ -193,7 +225,7 @@ impl Cluster {
     }
 
     pub(super) fn lateness_peer_died(&mut self) {
-        self.lateness.doubt = None;
+        (self.lateness.doubt, self.lateness.recheck) = (None, None);
         self.lateness.forfeits = false;
     }
 }

@@ -131,3 +131,35 @@ fn both_freeze() {
     pair.act(Action::Pause(A)).run_ms(200).act(Action::Pause(B)).run_ms(5_000);
     pair.act(Action::Thaw(A)).run_ms(3_000).act(Action::Thaw(B)).rest();
 }
+
+/// Seed 457 of the random runs with an arbiter and ping nodes: what a killed daemon left active is served
+/// without a claim, and a life after it that stood still knows as little as any other what became of it.
+#[test]
+fn a_life_that_stood_still_lets_go_of_what_the_last_one_left() {
+    let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
+    pair.part().act(Action::Kill(B));
+    pair.run_while(20_000, "waiting for the takeover", |world| !world.serves(A, HOME_B));
+    pair.start(B).run_ms(200);
+    let is_left = |pair: &Scenario| pair.world.hosts[B].kernel.groups[HOME_B].is_present();
+    assert!(is_left(&pair));
+    pair.act(Action::Pause(B)).run_ms(20_000).act(Action::Thaw(B));
+    pair.run_while(200, "serving late", |world| world.hosts[B].kernel.groups[HOME_B].is_present());
+    pair.heal();
+}
+
+/// The same seed with two ping nodes: it hears the claim of the other one, which does not hear it.
+#[test]
+fn what_the_last_life_left_is_stopped_at_the_first_claim_of_the_other_node() {
+    let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
+    pair.act(Action::Kill(B));
+    pair.run_while(20_000, "waiting for the takeover", |world| !world.serves(A, HOME_B));
+    pair.cut(B, A).start(B);
+    pair.run_while(500, "two that serve", |world| world.hosts[B].kernel.groups[HOME_B].is_present());
+    pair.heal();
+    // What the other one does not claim serves on.
+    let mut pair = Scenario::running(|config| config.auto_failback = AutoFailback::Off);
+    let moves = pair.moves(HOME_B, |pair| {
+        pair.act(Action::Kill(B)).run_ms(100).start(B).rest();
+    });
+    assert_eq!(moves, 0);
+}
