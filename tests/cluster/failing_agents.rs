@@ -6,6 +6,7 @@ use ha_core::config::settings::AutoFailback;
 use ha_core::types::ResourceSet;
 
 use crate::agents::ALWAYS;
+use crate::network::NetworkFaults;
 use crate::scenario::{Scenario, A, B, HOME_A, HOME_B};
 use crate::world::Action;
 
@@ -93,4 +94,27 @@ fn a_takeover_by_hand_tries_again_what_did_not_start() {
     let claimant = if pair.world.hosts[A].kernel.failed_starts[HOME_A] == 1 { B } else { A };
     pair.takeover(claimant, ResourceSet::ALL).rest();
     assert!(pair.world.owner(HOME_A).is_some());
+}
+
+/// Seed 58940 of the random runs: nobody has anything, the home of one set takes a person's word that it
+/// starts there again, and the other node still believes that it does not.
+#[test]
+fn a_failure_that_counts_no_more_lets_nobody_start_it_twice() {
+    let fail = |pair: &mut Scenario, count| {
+        for (host, group) in [(A, HOME_A), (A, HOME_B), (B, HOME_A), (B, HOME_B)] {
+            pair.act(Action::FailStarts(host, group, count));
+        }
+    };
+    for moment_ms in (0..300).step_by(3) {
+        let mut pair = Scenario::pair();
+        fail(&mut pair, ALWAYS);
+        pair.start(A).start(B).rest().owner(HOME_A, None).owner(HOME_B, None);
+        fail(&mut pair, 0);
+        pair.wires(NetworkFaults { delay_ms: (10, 30), ..NetworkFaults::default() });
+        // Its next life does not know what failed there.
+        assert!(pair.ask(B, Command::QuickRestart));
+        pair.run_ms(moment_ms).ask(A, Command::Takeover(ResourceSet::ALL));
+        pair.rest().never_two();
+        assert!(pair.world.owner(HOME_A).is_some());
+    }
 }
