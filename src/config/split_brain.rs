@@ -9,6 +9,7 @@ use super::ha_cf::Reader;
 use super::medium::{parts, Part};
 use super::settings::{AutoFailback, HaCf};
 use super::value;
+use crate::types::lease::{LEASE_OF_WATCHDOG, LEASE_TIME_MAX_MS};
 
 /// `watchdog` is set to deadtime and this, rounded up to seconds.
 const WATCHDOG_MARGIN_MS: u64 = 10;
@@ -93,7 +94,7 @@ impl Guards {
     /// fed for at most half of it after the last word, and a daemon that is brought back has to find out
     /// in what is left what the one before it held.
     pub fn lease_least_ms(dead_time_ms: u64) -> u64 {
-        3 * Self::watchdog_ms(dead_time_ms)
+        LEASE_OF_WATCHDOG * Self::watchdog_ms(dead_time_ms)
     }
 }
 
@@ -201,6 +202,10 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         or_default(&mut lease.time_ms, least_ms);
         or_default(&mut lease.interval_ms, lease.time_ms / 10);
         or_default(&mut lease.margin_ms, lease.time_ms / 10);
+        if lease.time_ms > LEASE_TIME_MAX_MS {
+            let message = format!("lease: time ({} ms) is longer than a day", lease.time_ms);
+            wrong.push(("lease", message, "expected at most 86400".to_owned()));
+        }
         if lease.interval_ms > lease.time_ms / 8 || lease.margin_ms > lease.time_ms / 4 {
             let message = format!(
                 "lease: interval ({} ms) must be at most an eighth of the time ({} ms), margin ({} ms) a \
@@ -261,10 +266,11 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
     if let Some(lease) = &guards.lease {
         let least_ms = Guards::lease_least_ms(settings.dead_time_ms);
         if settings.watchdog.is_none() {
-            let message =
-                "a lease without a watchdog: a host that stands still longer than the lease's time \
-                           and then goes on is a second owner for a moment"
-                    .to_owned();
+            let watchdog = if settings.watchdog_software { "watchdog device" } else { "watchdog" };
+            let message = format!(
+                "a lease without a {watchdog}: a host that stands still longer than the lease's time and then \
+                 goes on is a second owner for a moment"
+            );
             say(Severity::Warning, "lease", message, "add a line such as: watchdog /dev/watchdog");
         } else if lease.time_ms < least_ms {
             let message = format!(
@@ -399,6 +405,7 @@ mod tests {
             "lease /dev/lease time=0",
             "lease /dev/lease time=1h",
             "lease /dev/lease colour=red",
+            "lease /dev/lease time=86401",
             "lease /dev/lease time=10 interval=2",
             "lease /dev/lease time=10 margin=3",
             "lease /dev/lease\nnode node3",
@@ -433,6 +440,8 @@ mod tests {
         assert!(lease.contains("without a watchdog") && !lease.contains("nothing but"), "{lease}");
         let fine = said("lease /dev/null\nwatchdog /dev/watchdog");
         assert!(!fine.contains("Warning"), "{fine}");
+        let software = said("lease /dev/null\nwatchdog software");
+        assert!(software.contains("a lease without a watchdog device:"), "{software}");
         let short = said("lease /dev/null time=20\nwatchdog /dev/watchdog");
         assert!(short.contains("shorter than three times the watchdog's (11000 ms)"), "{short}");
         assert!(said("ping 127.0.0.1\nping_arbitration on\ndeadping 20").contains("longer than deadtime"));

@@ -45,8 +45,8 @@ pub fn lease_show(path: &Path) -> u8 {
 }
 
 /// `lease PATH NODE OTHER [RECORD]`: writes this node's word, if there is one, then reads both. Says
-/// `yes own WORD peer WORD`, a word being `none` or a record; behind our own stands how many
-/// milliseconds ago its write began, `-` when that was before this boot.
+/// `yes own WORD peer WORD`, a word being `none`, `unreadable` or a record; behind our own record stands
+/// how many milliseconds ago its write began, `-` when that was before this boot.
 pub fn lease(path: &Path, node: &str, other: &str, record: Option<LeaseRecord>) -> u8 {
     let result = || -> Result<String, LeaseError> {
         let disk = LeaseDisk::open(path, node, other)?;
@@ -55,13 +55,13 @@ pub fn lease(path: &Path, node: &str, other: &str, record: Option<LeaseRecord>) 
                 disk.write_word(node, record)?;
                 format!("{record} 0")
             }
-            None => disk.word_of(node)?.map_or("none".to_owned(), |written| {
+            None => readable(&disk, node, |written| {
                 let age = (written.boot == boot_id())
                     .then(|| monotonic_ms().saturating_sub(written.began_ms).to_string());
                 format!("{} {}", written.record, age.as_deref().unwrap_or("-"))
-            }),
+            })?,
         };
-        let peer = disk.word_of(other)?.map_or("none".to_owned(), |written| written.record.to_string());
+        let peer = readable(&disk, other, |written| written.record.to_string())?;
         Ok(format!("own {own} peer {peer}"))
     };
     match result() {
@@ -69,6 +69,19 @@ pub fn lease(path: &Path, node: &str, other: &str, record: Option<LeaseRecord>) 
         Err(error) => print::line(&format!("failed {error}")),
     }
     0
+}
+
+/// What stands in a node's place, in words: damage there says nothing of the other place.
+fn readable(
+    disk: &LeaseDisk,
+    node: &str,
+    in_words: impl Fn(&Written) -> String,
+) -> Result<String, LeaseError> {
+    match disk.word_of(node) {
+        Ok(written) => Ok(written.as_ref().map_or("none".to_owned(), in_words)),
+        Err(LeaseError::Damaged { .. }) => Ok("unreadable".to_owned()),
+        Err(error) => Err(error),
+    }
 }
 
 /// `ask WORD...`: whether somebody has an address that these words of haresources stand for. Says `yes`

@@ -140,6 +140,7 @@ pub(super) fn open_watchdog(ha_cf: &config::HaCf, post: &Post, logger: &Logger) 
             false => (LogLevel::Error, "The software watchdog needs the guard process, and there is none"),
         };
         logger.log(text.0, text.1);
+        return if post.is_guarded() { Watchdog::default() } else { Watchdog::without(text.1) };
     }
     let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
     let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
