@@ -211,6 +211,8 @@ impl Checker<'_> {
             self.add(Severity::Warning, HA_CF, place("watchdog"), message, help);
         }
         match (settings.watchdog_ms(), settings.watchdog_wait) {
+            // It resets the node before a lease ends.
+            (Some(_), None) if settings.guards.lease.is_some() => {}
             (Some(time_ms), None) => {
                 let message = format!(
                     "the watchdog is no guard against two owners: it resets a hung node {time_ms} ms after its \

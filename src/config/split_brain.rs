@@ -1,13 +1,14 @@
 //! The directives of ha.cf that guard against two owners, with what they were given (ha-guards(7)).
 //! All are ours and off unless they are there.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use super::apply::{Fault, Word};
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
 use super::medium::{parts, Part};
-use super::settings::{AutoFailback, HaCf};
+use super::settings::{AutoFailback, HaCf, TakeoverMode};
 use super::value;
 use crate::types::lease::{LEASE_OF_WATCHDOG, LEASE_TIME_MAX_MS};
 
@@ -286,8 +287,13 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
             lease.time_ms + lease.margin_ms + lease.interval_ms
         );
         say(Severity::Hint, "lease", message, "Heartbeat 3.0.6 reads no lease and takes over all the same");
-        if !lease.path.exists() {
-            let message = format!("`{}` is not there", lease.path.display());
+        let wrong = match lease.path.metadata().map(|found| found.file_type()) {
+            Ok(kind) if kind.is_file() || kind.is_block_device() => None,
+            Ok(_) => Some("is neither a file nor a block device"),
+            Err(_) => Some("is not there"),
+        };
+        if let Some(wrong) = wrong {
+            let message = format!("`{}` {wrong}: nothing will be taken over or held", lease.path.display());
             say(Severity::Warning, "lease", message, "see ha guard lease-init in ha-guards(7)");
         }
     }
@@ -308,7 +314,8 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
         }
     }
     let stands = guards.ping_arbitration || guards.ask_before_take.is_some() || guards.lease.is_some();
-    if !(stands || fences || guards.arbiter.is_some() || guards.resource_fence.is_some()) {
+    let asks = settings.takeover == TakeoverMode::Manual;
+    if !(stands || asks || fences || guards.arbiter.is_some() || guards.resource_fence.is_some()) {
         let message = "nothing but its links stands between this pair and a split brain".to_owned();
         say(Severity::Hint, "node", message, "fencing, a lease, an arbiter and more are in ha-guards(7)");
     }
@@ -438,8 +445,14 @@ mod tests {
         assert!(said("").contains("nothing but its links"));
         let lease = said("lease /dev/null");
         assert!(lease.contains("without a watchdog") && !lease.contains("nothing but"), "{lease}");
-        let fine = said("lease /dev/null\nwatchdog /dev/watchdog");
+        let fine = said("lease /etc/passwd\nwatchdog /dev/watchdog");
         assert!(!fine.contains("Warning"), "{fine}");
+        assert!(lease.contains("neither a file nor a block device"), "{lease}");
+        assert!(said("lease /nonexistent").contains("`/nonexistent` is not there"));
+        // A person stands there; a time or the watchdog alone does not.
+        assert!(!said("takeover manual").contains("nothing but"));
+        assert!(said("takeover delay 60").contains("nothing but its links"));
+        assert!(said("watchdog software\nwatchdog_wait on").contains("nothing but its links"));
         let software = said("lease /dev/null\nwatchdog software");
         assert!(software.contains("a lease without a watchdog device:"), "{software}");
         let short = said("lease /dev/null time=20\nwatchdog /dev/watchdog");
