@@ -16,8 +16,9 @@ use super::handoff::Form;
 use super::jobs::Purpose;
 use super::{text, Cluster};
 
-/// Alarms that may stand at once; more are said and not remembered.
-const STANDING_MAX: usize = 64;
+/// Alarms that may stand at once, far more than do: each node can be dead or have one link left. More are not
+/// said, as they would be said again with every input.
+const STANDING_MAX: usize = 4 * crate::config::NODES_MAX;
 /// Nodes by number.
 const NODES_MAX: usize = 1000;
 /// Longest text of an alarm, in characters.
@@ -222,12 +223,10 @@ impl Cluster {
         if state == AlarmState::Begin {
             let standing = &mut self.alarms.standing;
             let key = (kind, subject.clone());
-            if standing.contains_key(&key) {
+            if standing.contains_key(&key) || standing.len() >= STANDING_MAX {
                 return;
             }
-            if standing.len() < STANDING_MAX {
-                standing.insert(key, text.clone());
-            }
+            standing.insert(key, text.clone());
         }
         self.outputs.push_back(Output::Alarm(Alarm { kind, state, subject, text }));
     }
@@ -396,6 +395,29 @@ mod tests {
         }
         // The last kind of the enum: a kind without a row shows here.
         assert_eq!(ALARMS.len(), AlarmKind::GaveUp as usize + 1);
+    }
+
+    /// A node that is cut off from as many others as there can be says so once for each of them.
+    #[test]
+    fn a_hundred_dead_nodes_are_said_once_each() {
+        use crate::cluster::event::{Input, Now};
+        use crate::cluster::settings::Faults;
+        use crate::types::NodeName;
+        let auto_failback = crate::config::settings::AutoFailback::Off;
+        let mut settings = crate::cluster::tests::settings(0, auto_failback, 10, Faults::default());
+        let nodes = 1..=crate::config::NODES_MAX;
+        settings.nodes = nodes.map(|number| NodeName::new(&format!("node{number}")).unwrap()).collect();
+        settings.manage_resources = false;
+        let mut cluster = Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 });
+        let mut said = 0;
+        for step in 0..100 {
+            let input = if step == 0 { Input::Start } else { Input::Tick };
+            cluster.handle(Now { monotonic_ms: 100 * step, wall_s: 1 }, input);
+            while let Some(output) = cluster.poll_output() {
+                said += usize::from(matches!(output, Output::Alarm(_)));
+            }
+        }
+        assert_eq!(said, crate::config::NODES_MAX - 1);
     }
 
     #[test]

@@ -74,7 +74,7 @@ use original::Original;
 use ping::PingNode;
 use sequence::History;
 use service::Services;
-use settings::ClusterSettings;
+use settings::{ClusterSettings, WatchdogDevice};
 use shutdown::Shutdown;
 use takeover::Takeover;
 
@@ -185,10 +185,11 @@ impl Cluster {
         cluster
     }
 
-    /// Before the first input: after so long without a beat a watchdog resets this host, milliseconds, where
-    /// that is not what the settings say.
-    pub fn watchdog_is(&mut self, time_ms: u64) {
-        Arc::make_mut(&mut self.settings).watchdog_ms = Some(time_ms);
+    /// Before the first input, and when it changes: what the watchdog really does, where one is configured.
+    /// The other node is told, and the lease counts with it.
+    pub fn watchdog_is(&mut self, device: WatchdogDevice) {
+        Arc::make_mut(&mut self.settings).watchdog_ms = device.time_ms();
+        self.guards_watchdog_is(device);
     }
 
     /// Takes one input at a time. Afterwards outputs may be waiting. `now` must not go back; if it

@@ -1,6 +1,7 @@
 //! What a cluster value is made from, and the mutations of its safety rules for the simulator.
 
 use crate::config::settings::{AutoFailback, TakeoverMode};
+use crate::types::lease::{LEASE_OF_WATCHDOG, LEASE_TIME_MAX_MS};
 use crate::types::{Generation, HostRecord, LinkName, NodeName, ResourceSet, Uuid};
 
 /// Everything the decisions depend on besides time and inputs. Times are milliseconds.
@@ -91,6 +92,26 @@ pub struct LeaseSettings {
     pub watchdog_ms: u64,
 }
 
+impl LeaseSettings {
+    /// The same with what the watchdog really does; `None`: there is none, or nobody knows its time. One
+    /// that takes longer than it was asked for makes a lease longer that was long enough for what it was
+    /// asked for, up to [`LEASE_TIME_MAX_MS`].
+    pub fn with_watchdog(self, time_ms: Option<u64>) -> Self {
+        let watchdog_ms = time_ms.unwrap_or(0);
+        let least_ms = watchdog_ms.saturating_mul(LEASE_OF_WATCHDOG);
+        let grows = self.is_guarded() && least_ms <= LEASE_TIME_MAX_MS;
+        let time_ms = if grows { self.time_ms.max(least_ms) } else { self.time_ms };
+        Self { time_ms, watchdog_ms, ..self }
+    }
+
+    /// Whether the watchdog has reset a machine that stands still before the lease ends: it is fed for at
+    /// most half of the time after the last word, and a daemon that is brought back has to find out in what
+    /// is left what the one before it held.
+    pub fn is_guarded(&self) -> bool {
+        self.watchdog_ms > 0 && self.time_ms >= self.watchdog_ms.saturating_mul(LEASE_OF_WATCHDOG)
+    }
+}
+
 /// `arbiter`; times are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArbiterSettings {
@@ -111,6 +132,27 @@ pub struct AskSettings {
     pub most_ms: u64,
     /// After that the addresses are taken all the same.
     pub then_take: bool,
+}
+
+/// What the watchdog of this host does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchdogDevice {
+    /// It resets the host after so many milliseconds without a beat.
+    Resets(u64),
+    /// It may reset the host; its driver does not say when.
+    Unknown,
+    /// It resets nothing: it could not be opened, or does not take beats any more.
+    Missing,
+}
+
+impl WatchdogDevice {
+    /// What can be counted on.
+    pub fn time_ms(self) -> Option<u64> {
+        match self {
+            Self::Resets(time_ms) => Some(time_ms),
+            Self::Unknown | Self::Missing => None,
+        }
+    }
 }
 
 /// How long a takeover waits for the peer's watchdog.
@@ -232,4 +274,36 @@ pub struct Faults {
     pub believe_old_maintenance: bool,
     /// Take over before the watchdog of a node that hangs had its time.
     pub take_before_watchdog: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(time_ms: u64, watchdog_ms: u64) -> LeaseSettings {
+        LeaseSettings { time_ms, interval_ms: 1, margin_ms: 1, watchdog_ms }
+    }
+
+    #[test]
+    fn a_lease_counts_with_what_the_watchdog_really_does() {
+        // As asked for, faster, slower.
+        for (time_ms, expected_ms) in [(11_000, 33_000), (5_000, 33_000), (60_000, 180_000)] {
+            let found = lease(33_000, 11_000).with_watchdog(Some(time_ms));
+            assert_eq!((found.time_ms, found.watchdog_ms), (expected_ms, time_ms));
+            assert!(found.is_guarded(), "{time_ms}");
+        }
+        // Longer than it has to be anyway.
+        assert_eq!(lease(200_000, 11_000).with_watchdog(Some(60_000)), lease(200_000, 60_000));
+    }
+
+    #[test]
+    fn no_watchdog_guards_nothing() {
+        let lost = lease(33_000, 11_000).with_watchdog(None);
+        assert_eq!(lost, lease(33_000, 0));
+        assert!(!lost.is_guarded());
+        // A time that is too short as it was written stays what it was; so does one that none could be.
+        assert_eq!(lease(20_000, 11_000).with_watchdog(Some(60_000)), lease(20_000, 60_000));
+        let endless = lease(33_000, 11_000).with_watchdog(Some(u64::MAX));
+        assert!(endless.time_ms == 33_000 && !endless.is_guarded());
+    }
 }

@@ -19,7 +19,7 @@ use super::host::HostFacts;
 use super::script_class::{unit_file, ScriptClass};
 use super::settings::{AutoFailback, Client, MediumConfig};
 use super::source::{cited_path, push_limited, Source, Span};
-use super::{authkeys, examine_from, haresources, Examination, Origin, HA_CF};
+use super::{authkeys, examine_from, haresources, watching, Examination, Origin, HA_CF};
 use crate::types::{AuthKeys, SigningMethod};
 
 /// Where LSB scripts are.
@@ -205,7 +205,14 @@ impl Checker<'_> {
     fn watchdog(&mut self, report: &HaCfReport) {
         let settings = &report.settings;
         let place = |name: &str| place_of(report, name);
+        let device = settings.watchdog.as_deref().zip(settings.watchdog_ms());
+        let remark = device.and_then(|(path, time_ms)| watching::device_remark(path, time_ms));
+        if let Some((message, help)) = remark {
+            self.add(Severity::Warning, HA_CF, place("watchdog"), message, help);
+        }
         match (settings.watchdog_ms(), settings.watchdog_wait) {
+            // It resets the node before a lease ends.
+            (Some(_), None) if settings.guards.lease.is_some() => {}
             (Some(time_ms), None) => {
                 let message = format!(
                     "the watchdog is no guard against two owners: it resets a hung node {time_ms} ms after its \

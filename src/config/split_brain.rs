@@ -1,14 +1,16 @@
 //! The directives of ha.cf that guard against two owners, with what they were given (ha-guards(7)).
 //! All are ours and off unless they are there.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use super::apply::{Fault, Word};
 use super::diagnostic::{Place, Severity};
 use super::ha_cf::Reader;
 use super::medium::{parts, Part};
-use super::settings::{AutoFailback, HaCf};
+use super::settings::{AutoFailback, HaCf, TakeoverMode};
 use super::value;
+use crate::types::lease::{LEASE_OF_WATCHDOG, LEASE_TIME_MAX_MS};
 
 /// `watchdog` is set to deadtime and this, rounded up to seconds.
 const WATCHDOG_MARGIN_MS: u64 = 10;
@@ -93,7 +95,7 @@ impl Guards {
     /// fed for at most half of it after the last word, and a daemon that is brought back has to find out
     /// in what is left what the one before it held.
     pub fn lease_least_ms(dead_time_ms: u64) -> u64 {
-        3 * Self::watchdog_ms(dead_time_ms)
+        LEASE_OF_WATCHDOG * Self::watchdog_ms(dead_time_ms)
     }
 }
 
@@ -201,6 +203,10 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         or_default(&mut lease.time_ms, least_ms);
         or_default(&mut lease.interval_ms, lease.time_ms / 10);
         or_default(&mut lease.margin_ms, lease.time_ms / 10);
+        if lease.time_ms > LEASE_TIME_MAX_MS {
+            let message = format!("lease: time ({} ms) is longer than a day", lease.time_ms);
+            wrong.push(("lease", message, "expected at most 86400".to_owned()));
+        }
         if lease.interval_ms > lease.time_ms / 8 || lease.margin_ms > lease.time_ms / 4 {
             let message = format!(
                 "lease: interval ({} ms) must be at most an eighth of the time ({} ms), margin ({} ms) a \
@@ -261,10 +267,11 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
     if let Some(lease) = &guards.lease {
         let least_ms = Guards::lease_least_ms(settings.dead_time_ms);
         if settings.watchdog.is_none() {
-            let message =
-                "a lease without a watchdog: a host that stands still longer than the lease's time \
-                           and then goes on is a second owner for a moment"
-                    .to_owned();
+            let watchdog = if settings.watchdog_software { "watchdog device" } else { "watchdog" };
+            let message = format!(
+                "a lease without a {watchdog}: a host that stands still longer than the lease's time and then \
+                 goes on is a second owner for a moment"
+            );
             say(Severity::Warning, "lease", message, "add a line such as: watchdog /dev/watchdog");
         } else if lease.time_ms < least_ms {
             let message = format!(
@@ -280,8 +287,13 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
             lease.time_ms + lease.margin_ms + lease.interval_ms
         );
         say(Severity::Hint, "lease", message, "Heartbeat 3.0.6 reads no lease and takes over all the same");
-        if !lease.path.exists() {
-            let message = format!("`{}` is not there", lease.path.display());
+        let wrong = match lease.path.metadata().map(|found| found.file_type()) {
+            Ok(kind) if kind.is_file() || kind.is_block_device() => None,
+            Ok(_) => Some("is neither a file nor a block device"),
+            Err(_) => Some("is not there"),
+        };
+        if let Some(wrong) = wrong {
+            let message = format!("`{}` {wrong}: nothing will be taken over or held", lease.path.display());
             say(Severity::Warning, "lease", message, "see ha guard lease-init in ha-guards(7)");
         }
     }
@@ -302,7 +314,8 @@ pub(super) fn remarks(settings: &HaCf, fences: bool, is_executable: fn(&str) -> 
         }
     }
     let stands = guards.ping_arbitration || guards.ask_before_take.is_some() || guards.lease.is_some();
-    if !(stands || fences || guards.arbiter.is_some() || guards.resource_fence.is_some()) {
+    let asks = settings.takeover == TakeoverMode::Manual;
+    if !(stands || asks || fences || guards.arbiter.is_some() || guards.resource_fence.is_some()) {
         let message = "nothing but its links stands between this pair and a split brain".to_owned();
         say(Severity::Hint, "node", message, "fencing, a lease, an arbiter and more are in ha-guards(7)");
     }
@@ -399,6 +412,7 @@ mod tests {
             "lease /dev/lease time=0",
             "lease /dev/lease time=1h",
             "lease /dev/lease colour=red",
+            "lease /dev/lease time=86401",
             "lease /dev/lease time=10 interval=2",
             "lease /dev/lease time=10 margin=3",
             "lease /dev/lease\nnode node3",
@@ -431,8 +445,16 @@ mod tests {
         assert!(said("").contains("nothing but its links"));
         let lease = said("lease /dev/null");
         assert!(lease.contains("without a watchdog") && !lease.contains("nothing but"), "{lease}");
-        let fine = said("lease /dev/null\nwatchdog /dev/watchdog");
+        let fine = said("lease /etc/passwd\nwatchdog /dev/watchdog");
         assert!(!fine.contains("Warning"), "{fine}");
+        assert!(lease.contains("neither a file nor a block device"), "{lease}");
+        assert!(said("lease /nonexistent").contains("`/nonexistent` is not there"));
+        // A person stands there; a time or the watchdog alone does not.
+        assert!(!said("takeover manual").contains("nothing but"));
+        assert!(said("takeover delay 60").contains("nothing but its links"));
+        assert!(said("watchdog software\nwatchdog_wait on").contains("nothing but its links"));
+        let software = said("lease /dev/null\nwatchdog software");
+        assert!(software.contains("a lease without a watchdog device:"), "{software}");
         let short = said("lease /dev/null time=20\nwatchdog /dev/watchdog");
         assert!(short.contains("shorter than three times the watchdog's (11000 ms)"), "{short}");
         assert!(said("ping 127.0.0.1\nping_arbitration on\ndeadping 20").contains("longer than deadtime"));

@@ -1,5 +1,8 @@
 //! Directives of ours that watch and warn: what each does with one argument.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
 use super::apply::{boolean, Fault, Word};
 use super::diagnostic::Severity;
 use super::ha_cf::Reader;
@@ -7,6 +10,8 @@ use super::medium::parts;
 use super::settings::{AlarmTarget, Monitor};
 use super::value;
 
+/// Where the kernel shows its watchdogs.
+const WATCHDOGS: &str = "/sys/class/watchdog";
 /// Most `monitor` lines.
 const MONITORS_MAX: usize = 1000;
 /// Most failures and restarts of one.
@@ -134,4 +139,64 @@ pub(super) fn watchdog_wait(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<
         }
     };
     Ok(())
+}
+
+/// What keeps the device of `watchdog` from doing what the daemon counts on, and what follows. The device
+/// itself is not opened: that would arm it.
+pub(super) fn device_remark(device: &Path, time_ms: u64) -> Option<(String, &'static str)> {
+    const MISSING: &str = "heartbeat runs without it: nothing stands behind a lease and watchdog_wait then";
+    let shown = device.display();
+    match device.metadata() {
+        Ok(found) if found.file_type().is_char_device() => {}
+        Ok(_) => return Some((format!("`{shown}` is no device"), MISSING)),
+        Err(error) => return Some((format!("`{shown}` cannot be used: {error}"), MISSING)),
+    }
+    let name = device.file_name()?.to_str()?;
+    let folder = Path::new(WATCHDOGS).join(if name == "watchdog" { "watchdog0" } else { name });
+    kept_by(&folder, time_ms / 1000)
+}
+
+/// The driver cannot be set to so many seconds. What it does not show (before Linux 5.18), or has no bound
+/// for, is no remark.
+fn kept_by(folder: &Path, seconds: u64) -> Option<(String, &'static str)> {
+    const KEPT: &str =
+        "a lease then counts for three times what the device keeps, and watchdog_wait waits for it";
+    let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    let (least, most, kept) = (number("min_timeout")?, number("max_timeout")?, number("timeout")?);
+    let fits = seconds >= least && (most == 0 || seconds <= most);
+    let message =
+        format!("the watchdog device cannot be set to {seconds} s (deadtime rounded up): it keeps {kept} s");
+    (!fits).then_some((message, KEPT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_keeps_its_time_is_told() {
+        let class = tempfile::tempdir().unwrap();
+        let show = |least: &str, most: &str| {
+            for (name, text) in [("min_timeout", least), ("max_timeout", most), ("timeout", "60\n")] {
+                std::fs::write(class.path().join(name), text).unwrap();
+            }
+            kept_by(class.path(), 11).map(|(message, _)| message)
+        };
+        assert_eq!(show("1\n", "65535\n"), None);
+        assert_eq!(show("1\n", "0\n"), None);
+        assert!(show("20\n", "0\n")
+            .unwrap()
+            .contains("cannot be set to 11 s (deadtime rounded up): it keeps 60 s"));
+        assert!(show("1\n", "10\n").is_some());
+        assert_eq!(show("1\n", "nonsense"), None);
+        assert_eq!(kept_by(Path::new("/nonexistent"), 11), None);
+    }
+
+    #[test]
+    fn what_is_no_device_is_told() {
+        let remark = |path: &str| device_remark(Path::new(path), 11_000).map(|(message, _)| message);
+        assert_eq!(remark("/dev/null"), None);
+        assert_eq!(remark("/etc/passwd").unwrap(), "`/etc/passwd` is no device");
+        assert!(remark("/nonexistent/watchdog").unwrap().contains("cannot be used"));
+    }
 }

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::cluster::settings::WatchdogDevice;
 use crate::log::LogLine;
 use crate::sys::watchdog::{set_timeout, timeout};
 use crate::types::LogLevel;
@@ -25,6 +26,19 @@ pub struct Watchdog {
     device: Option<(File, PathBuf)>,
     /// After so long without being fed it resets the machine, as far as its driver says.
     seconds: Option<u32>,
+    /// Why what was asked for is not there.
+    missing: Option<String>,
+}
+
+/// What can be counted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// None was asked for here.
+    NotAsked,
+    /// As its driver says.
+    Armed(WatchdogDevice),
+    /// It cannot be used, and why.
+    Missing(String),
 }
 
 impl Watchdog {
@@ -40,19 +54,19 @@ impl Watchdog {
         match armed.map_or_else(open, Ok) {
             Ok(device) => {
                 let line = (LogLevel::Notice, format!("Using watchdog device: {shown}"));
-                (Self { device: Some((device, path.to_owned())), seconds: None }, vec![line])
+                (Self { device: Some((device, path.to_owned())), ..Self::default() }, vec![line])
             }
             Err(error) => {
                 let text = format!("Cannot open watchdog device: {shown}: {error}");
-                (Self::default(), vec![(LogLevel::Error, text)])
+                (Self::without(&text), vec![(LogLevel::Error, text)])
             }
         }
     }
 
     /// Opens and arms the device, which resets the machine when it is not fed for `dead_time_ms`
     /// rounded up to the next second. One that cannot be opened is an ERROR line, and the daemon goes
-    /// on without, as the original; a driver that cannot do that time keeps its own. `armed`: it is open
-    /// already ([`Watchdog::keep_or_close`]).
+    /// on without, as the original; a driver that cannot do that time keeps its own. Who counts on a time
+    /// asks [`Watchdog::state`]. `armed`: it is open already ([`Watchdog::keep_or_close`]).
     pub fn open(path: &Path, armed: Option<File>, dead_time_ms: u64) -> (Self, Vec<LogLine>) {
         let (mut watchdog, mut lines) = Self::with(path, armed);
         let Some((device, _)) = &watchdog.device else { return (watchdog, lines) };
@@ -70,19 +84,28 @@ impl Watchdog {
         };
         if let Some(kept) = kept.filter(|kept| *kept > seconds) {
             let text = format!(
-                "The watchdog device resets this machine after {kept} seconds, not {seconds}: a time of \
-                 watchdog_wait or lease that counts on less guards nothing"
+                "The watchdog device resets this machine after {kept} seconds, not {seconds}: watchdog_wait and \
+                 lease count with that"
             );
             lines.push((LogLevel::Warning, text));
         }
-        watchdog.seconds = kept;
+        watchdog.seconds = kept.filter(|kept| *kept > 0);
         (watchdog, lines)
     }
 
-    /// After so many milliseconds without being fed it resets the machine, as its driver says; `None`
-    /// where there is no device or it does not say.
-    pub fn time_ms(&self) -> Option<u64> {
-        self.seconds.map(|seconds| u64::from(seconds) * 1000)
+    /// None, although one was asked for.
+    pub fn without(why: &str) -> Self {
+        Self { missing: Some(why.to_owned()), ..Self::default() }
+    }
+
+    /// Whether and when it resets the machine.
+    pub fn state(&self) -> State {
+        match (&self.missing, &self.device, self.seconds) {
+            (Some(why), ..) => State::Missing(why.clone()),
+            (None, None, _) => State::NotAsked,
+            (None, Some(_), None) => State::Armed(WatchdogDevice::Unknown),
+            (None, Some(_), Some(seconds)) => State::Armed(WatchdogDevice::Resets(u64::from(seconds) * 1000)),
+        }
     }
 
     /// Tells the device that all is well. A device that does not take it is closed, with a line; it
@@ -97,7 +120,9 @@ impl Watchdog {
             _ => {}
         }
         let (_, path) = self.device.take()?;
-        Some((LogLevel::Critical, format!("Watchdog write failure: closing {}!", path.display())))
+        let text = format!("Watchdog write failure: closing {}!", path.display());
+        self.missing = Some(text.clone());
+        Some((LogLevel::Critical, text))
     }
 
     /// What the life before this one left armed ([`Watchdog::take_armed`]), where `path` is still that
@@ -109,7 +134,7 @@ impl Watchdog {
         if wanted.is_some() && device.metadata().ok().map(identity) == wanted {
             return (Some(device), Vec::new());
         }
-        let mut former = Self { device: Some((device, "of the life before".into())), seconds: None };
+        let mut former = Self { device: Some((device, "of the life before".into())), ..Self::default() };
         (None, former.close())
     }
 
@@ -150,6 +175,8 @@ mod tests {
         assert_eq!(texts[0], format!("Using watchdog device: {}", path.display()));
         // A plain file has no timer: the original's line with the time it would have had.
         assert!(texts[1].starts_with("WDIOC_SETTIMEOUT: Failed to set watchdog timer to 3 seconds."));
+        // Nor does it say when it resets the machine.
+        assert_eq!(watchdog.state(), State::Armed(WatchdogDevice::Unknown));
         assert_eq!((watchdog.feed(), watchdog.feed()), (None, None));
         watchdog.close();
         assert_eq!(std::fs::read(&path).unwrap(), b"\0\0V");
@@ -181,10 +208,11 @@ mod tests {
     fn a_device_that_is_missing_or_fails_is_told_once() {
         let (mut watchdog, lines) = Watchdog::open(Path::new("/nonexistent/watchdog"), None, 2000);
         assert!(lines[0].1.starts_with("Cannot open watchdog device: /nonexistent/watchdog"), "{lines:?}");
-        assert_eq!(watchdog.feed(), None);
+        assert_eq!((watchdog.feed(), watchdog.state()), (None, State::Missing(lines[0].1.clone())));
         let (mut watchdog, _) = Watchdog::open(Path::new("/dev/full"), None, 2000);
         let line = watchdog.feed().unwrap();
         assert_eq!(line, (LogLevel::Critical, "Watchdog write failure: closing /dev/full!".to_owned()));
-        assert_eq!(watchdog.feed(), None);
+        assert_eq!((watchdog.feed(), watchdog.state()), (None, State::Missing(line.1)));
+        assert_eq!(Watchdog::default().state(), State::NotAsked);
     }
 }

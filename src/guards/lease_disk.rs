@@ -251,6 +251,12 @@ pub fn boot_id() -> String {
 /// Past the cache where that can be done.
 fn open(path: &Path) -> Result<File, LeaseError> {
     let failed = |error| LeaseError::Disk { path: path.display().to_string(), error };
+    // Some devices do things when they are opened, and others wait.
+    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    if !(kind.is_file() || kind.is_block_device()) {
+        let text = "neither a file nor a block device";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
+    }
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let direct = options.custom_flags(libc::O_DIRECT | libc::O_SYNC | libc::O_CLOEXEC).open(path);
@@ -377,7 +383,21 @@ mod tests {
         assert!(LeaseDisk::open(&path, "b", "a").is_ok());
         assert!(matches!(LeaseDisk::open(&path, "a", "c"), Err(LeaseError::OtherNodes { .. })));
         assert!(matches!(LeaseDisk::init(&path, "a", "a", true), Err(LeaseError::Names)));
-        assert!(matches!(LeaseDisk::open(Path::new("/dev/null"), "a", "b"), Err(LeaseError::Disk { .. })));
+    }
+
+    /// Nor opened: a pipe would wait, a watchdog would be armed.
+    #[test]
+    fn what_is_neither_a_file_nor_a_disk_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for path in [&pipe, &link, folder.path(), Path::new("/dev/null"), Path::new("/dev/tty")] {
+            let error = LeaseDisk::open(path, "a", "b").unwrap_err().to_string();
+            assert!(error.contains("neither a file nor a block device"), "{error}");
+            let error = LeaseDisk::init(path, "a", "b", true).unwrap_err().to_string();
+            assert!(error.contains("neither a file nor a block device"), "{error}");
+        }
     }
 
     #[test]

@@ -45,30 +45,49 @@ pub fn lease_show(path: &Path) -> u8 {
 }
 
 /// `lease PATH NODE OTHER [RECORD]`: writes this node's word, if there is one, then reads both. Says
-/// `yes own WORD peer WORD`, a word being `none` or a record; behind our own stands how many
-/// milliseconds ago its write began, `-` when that was before this boot.
+/// `yes own WORD peer WORD`, a word being `none`, `unreadable` or a record; behind our own record stands
+/// how many milliseconds ago its write began, `-` when that was before this boot.
 pub fn lease(path: &Path, node: &str, other: &str, record: Option<LeaseRecord>) -> u8 {
-    let result = || -> Result<String, LeaseError> {
-        let disk = LeaseDisk::open(path, node, other)?;
-        let own = match record {
-            Some(record) => {
-                disk.write_word(node, record)?;
-                format!("{record} 0")
-            }
-            None => disk.word_of(node)?.map_or("none".to_owned(), |written| {
-                let age = (written.boot == boot_id())
-                    .then(|| monotonic_ms().saturating_sub(written.began_ms).to_string());
-                format!("{} {}", written.record, age.as_deref().unwrap_or("-"))
-            }),
-        };
-        let peer = disk.word_of(other)?.map_or("none".to_owned(), |written| written.record.to_string());
-        Ok(format!("own {own} peer {peer}"))
-    };
-    match result() {
+    match write_and_read(path, node, other, record) {
         Ok(text) => print::line(&format!("yes {text}")),
         Err(error) => print::line(&format!("failed {error}")),
     }
     0
+}
+
+fn write_and_read(
+    path: &Path,
+    node: &str,
+    other: &str,
+    record: Option<LeaseRecord>,
+) -> Result<String, LeaseError> {
+    let disk = LeaseDisk::open(path, node, other)?;
+    let own = match record {
+        Some(record) => {
+            disk.write_word(node, record)?;
+            format!("{record} 0")
+        }
+        None => readable(&disk, node, |written| {
+            let age = (written.boot == boot_id())
+                .then(|| monotonic_ms().saturating_sub(written.began_ms).to_string());
+            format!("{} {}", written.record, age.as_deref().unwrap_or("-"))
+        })?,
+    };
+    let peer = readable(&disk, other, |written| written.record.to_string())?;
+    Ok(format!("own {own} peer {peer}"))
+}
+
+/// What stands in a node's place, in words: damage there says nothing of the other place.
+fn readable(
+    disk: &LeaseDisk,
+    node: &str,
+    in_words: impl Fn(&Written) -> String,
+) -> Result<String, LeaseError> {
+    match disk.word_of(node) {
+        Ok(written) => Ok(written.as_ref().map_or("none".to_owned(), in_words)),
+        Err(LeaseError::Damaged { .. }) => Ok("unreadable".to_owned()),
+        Err(error) => Err(error),
+    }
 }
 
 /// `ask WORD...`: whether somebody has an address that these words of haresources stand for. Says `yes`
@@ -128,5 +147,23 @@ mod tests {
         assert_eq!((wanted.ip.as_str(), wanted.nic.as_deref()), ("10.0.0.5", Some("eth1")));
         assert_eq!(wanted.netmask.as_deref(), Some("24"));
         assert_eq!(wanted_of("httpd"), None);
+    }
+
+    /// What is damaged in one place costs the other nothing.
+    #[test]
+    fn damage_in_one_place_is_said_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lease");
+        LeaseDisk::init(&path, "node1", "node2", false).unwrap();
+        let word = LeaseRecord { generation: 3, counter: 1, holds: true, ..LeaseRecord::default() };
+        let ask = |node: &str, other: &str, word| write_and_read(&path, node, other, word).unwrap();
+        assert_eq!(ask("node1", "node2", None), "own none peer none");
+        assert_eq!(ask("node2", "node1", Some(word)), format!("own {word} 0 peer none"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3 * 4096..5 * 4096].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(ask("node1", "node2", Some(word)), format!("own {word} 0 peer unreadable"));
+        assert!(ask("node2", "node1", None).starts_with("own unreadable peer 3 1 runs holds"));
+        assert_eq!(ask("node2", "node1", Some(word)), format!("own {word} 0 peer {word}"));
     }
 }

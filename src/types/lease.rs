@@ -20,14 +20,23 @@ pub struct LeaseRecord {
     /// until both hear each other again, or the other's word has stood still for long enough. (0, 0):
     /// none.
     pub yields: (u64, u64),
+    /// How long this word counts, milliseconds: the time of the lease of the node that wrote it. 0: it does
+    /// not say.
+    pub valid_ms: u64,
 }
+
+/// No lease counts for longer, milliseconds: a day.
+pub const LEASE_TIME_MAX_MS: u64 = 86_400_000;
+/// So many times the watchdog's time is the shortest lease that a watchdog guards.
+pub const LEASE_OF_WATCHDOG: u64 = 3;
 
 impl fmt::Display for LeaseRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.left { "left" } else { "runs" };
         let holds = if self.holds { "holds" } else { "free" };
         let (generation, number) = self.yields;
-        write!(f, "{} {} {state} {holds} {} {generation} {number}", self.generation, self.counter, self.claim)
+        let Self { generation: own, counter, claim, valid_ms, .. } = self;
+        write!(f, "{own} {counter} {state} {holds} {claim} {generation} {number} {valid_ms}")
     }
 }
 
@@ -40,7 +49,7 @@ impl FromStr for LeaseRecord {
 
     fn from_str(text: &str) -> Result<Self, NoLeaseRecord> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [generation, counter, state, holds, claim, yields_to, yields_number] = words[..] else {
+        let [generation, counter, state, holds, claim, yields_to, yields_number, valid_ms] = words[..] else {
             return Err(NoLeaseRecord);
         };
         let number = |word: &str| word.parse::<u64>().map_err(|_| NoLeaseRecord);
@@ -56,6 +65,7 @@ impl FromStr for LeaseRecord {
             holds: either(holds, "holds", "free")?,
             claim: number(claim)?,
             yields: (number(yields_to)?, number(yields_number)?),
+            valid_ms: number(valid_ms)?,
         })
     }
 }
@@ -75,14 +85,19 @@ mod tests {
                 holds: true,
                 claim: 3,
                 yields: (8, 9),
+                valid_ms: 33_000,
             },
         ];
         for record in records {
             assert_eq!(record.to_string().parse(), Ok(record), "{record}");
         }
-        for bad in
-            ["", "1 2 runs free 0 0", "1 2 runs free 0 0 0 0", "1 2 lives free 0 0 0", "-1 2 runs free 0 0 0"]
-        {
+        for bad in [
+            "",
+            "1 2 runs free 0 0 0",
+            "1 2 runs free 0 0 0 0 0",
+            "1 2 lives free 0 0 0 0",
+            "-1 2 runs free 0 0 0 0",
+        ] {
             assert_eq!(bad.parse::<LeaseRecord>(), Err(NoLeaseRecord), "{bad}");
         }
     }

@@ -6,7 +6,7 @@
 
 use ha_core::cluster::event::{ArbiterVerb, Finding, Input, Question, QuestionId};
 use ha_core::cluster::settings::{
-    ArbiterSettings, AskSettings, LeaseSettings, PingSettings, TakeoverSettings,
+    ArbiterSettings, AskSettings, LeaseSettings, PingSettings, TakeoverSettings, WatchdogDevice,
 };
 use ha_core::types::lease::LeaseRecord;
 use ha_core::types::NodeName;
@@ -25,6 +25,10 @@ pub struct Guarding {
     pub lease: Option<LeaseSettings>,
     /// `watchdog`: resets a host whose daemon stood still for so long.
     pub watchdog_ms: Option<u64>,
+    /// What the device says that it does, where that is not what it was asked for.
+    pub device: Option<WatchdogDevice>,
+    /// `lease` in the file of the second node, where it has another time.
+    pub other_lease: Option<LeaseSettings>,
     /// `arbiter`
     pub arbiter: Option<ArbiterSettings>,
     /// Ping nodes, with `ping_arbitration on`.
@@ -62,8 +66,8 @@ impl Guarding {
     }
 
     /// Adds what daemons are configured with.
-    pub fn settings(&self, settings: &mut TakeoverSettings) {
-        settings.lease = self.lease;
+    pub fn settings(&self, host: usize, settings: &mut TakeoverSettings) {
+        settings.lease = self.other_lease.filter(|_| host == 1).or(self.lease);
         settings.arbiter = self.arbiter;
         settings.ping_arbitration = self.pings > 0;
         settings.ask_before_take = self.ask;
@@ -89,6 +93,8 @@ pub enum Trouble {
     DiskHangs,
     /// The disk answers with errors.
     DiskFails,
+    /// What was on the disk is damaged: none of the words there can be read until they are written anew.
+    WordsDamaged,
     /// No way to the arbiter.
     NoArbiter,
     /// No way to any ping node.
@@ -278,6 +284,7 @@ impl World {
         let fails = self.surroundings.has(host, Trouble::DiskFails);
         if let Some(record) = step.word.filter(|_| !fails) {
             if alive || self.random.chance(500) {
+                self.surroundings.set(host, Trouble::WordsDamaged, false);
                 self.surroundings.disk[host] =
                     Some(Word { record, boot: step.boot, began_ms: step.asked_ms });
             }
@@ -329,6 +336,9 @@ impl World {
             (None, Some(word)) => format!("{} -", word.record),
         };
         let peer = self.surroundings.disk[1 - host].map_or("none".to_owned(), |word| word.record.to_string());
+        let damaged = |of: usize| self.surroundings.has(of, Trouble::WordsDamaged);
+        let own = if wrote.is_none() && damaged(host) { "unreadable".to_owned() } else { own };
+        let peer = if damaged(1 - host) { "unreadable".to_owned() } else { peer };
         format!("own {own} peer {peer}")
     }
 }

@@ -168,6 +168,7 @@ impl World {
             });
         }
         self.hosts[host].daemon = Some(daemon);
+        self.tell_device(host);
         self.checker.daemon_started(self.now_ms, host);
         let (until_ms, version) = std::mem::take(&mut self.hosts[host].maintenance);
         if version > 0 {
@@ -214,7 +215,7 @@ impl World {
             local_keys: vec![format!("10.0.0.{}", host + 1)],
             resume,
             membership: Default::default(),
-            takeover: config.outside.settings(),
+            takeover: config.outside.settings(host),
             services: services(host, config),
             watchdog_ms: config.outside.watchdog_ms,
             random_seed,
@@ -232,8 +233,18 @@ impl World {
         let Some(state) = daemon.cluster.export() else { return false };
         daemon.cluster = Cluster::import(settings, at, &state).expect("its own state");
         this.asked.clear();
+        self.tell_device(host);
         self.feed(host, Input::Tick);
         true
+    }
+
+    /// What the driver of the watchdog says.
+    fn tell_device(&mut self, host: usize) {
+        if let (Some(device), Some(daemon)) =
+            (self.config.outside.guards.device, &mut self.hosts[host].daemon)
+        {
+            daemon.cluster.watchdog_is(device);
+        }
     }
 
     pub(crate) fn crash(&mut self, host: usize) {

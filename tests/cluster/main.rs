@@ -31,6 +31,7 @@ mod former_life;
 mod guard_runs;
 mod guards;
 mod handover;
+mod lease_times;
 mod maintenance;
 mod mutations;
 mod original_peer;

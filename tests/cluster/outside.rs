@@ -62,11 +62,11 @@ impl Switch {
 
 impl Outside {
     /// What daemons are configured with.
-    pub fn settings(&self) -> TakeoverSettings {
+    pub fn settings(&self, host: usize) -> TakeoverSettings {
         let mut settings = self.takeover.clone();
         settings.watchdog = self.watchdog_wait;
         settings.fencing.devices = (0..self.switches.len()).map(|at| format!("switch {at}")).collect();
-        self.guards.settings(&mut settings);
+        self.guards.settings(host, &mut settings);
         settings
     }
 

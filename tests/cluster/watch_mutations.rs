@@ -158,6 +158,6 @@ fn a_watchdog_that_is_missing_or_slower_than_it_said_is_caught() {
         config.outside.guards.watchdog_ms = config.outside.guards.watchdog_ms.map(|time_ms| time_ms + 2_000);
     });
     hanging_shows("a wait as long as the watchdog", |config| {
-        config.outside.watchdog_wait = Some(WatchdogWait::Fixed(1));
+        (config.outside.watchdog_ms, config.outside.watchdog_wait) = (None, Some(WatchdogWait::Fixed(1)));
     });
 }

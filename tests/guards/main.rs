@@ -6,5 +6,6 @@
 mod common;
 
 mod arbiters;
+mod misused;
 mod pairs;
 mod watchdogs;

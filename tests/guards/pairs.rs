@@ -9,10 +9,10 @@ use ha_core::demo::world::{World, SERVICE_ADDRESS};
 
 use crate::common;
 
-const LIMIT: Duration = Duration::from_secs(40);
+pub const LIMIT: Duration = Duration::from_secs(40);
 
 /// A pair that runs with these lines of ha.cf, node1 with the address; `folder` is what both share.
-fn pair(folder: &Path, lines: &[String], prepare: impl Fn(&World)) -> Option<World> {
+pub fn pair(folder: &Path, lines: &[String], prepare: impl Fn(&World)) -> Option<World> {
     use ha_core::demo::world::HostKind;
     let world = common::pair(HostKind::Ours, HostKind::Ours)?;
     prepare(&world);
@@ -24,19 +24,19 @@ fn pair(folder: &Path, lines: &[String], prepare: impl Fn(&World)) -> Option<Wor
     Some(world)
 }
 
-fn shared() -> tempfile::TempDir {
+pub fn shared() -> tempfile::TempDir {
     let shm = Path::new("/dev/shm");
     let made = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
     made.expect("a folder that both hosts see")
 }
 
-fn cut(world: &World, cables: &[&str]) {
+pub fn cut(world: &World, cables: &[&str]) {
     for cable in cables {
         world.cut_silently("node1", cable).expect("cut");
     }
 }
 
-fn heal(world: &World) {
+pub fn heal(world: &World) {
     for cable in ["eth0", "eth1"] {
         world.heal("node1", cable).expect("heal");
     }
@@ -62,7 +62,7 @@ fn owners(world: &World) -> Vec<&str> {
 }
 
 /// Never two, all that time and until the condition holds.
-fn never_two(world: &World, at_least: Duration, what: &str, until: impl Fn(&[&str]) -> bool) {
+pub fn never_two(world: &World, at_least: Duration, what: &str, until: impl Fn(&[&str]) -> bool) {
     let (start, end) = (Instant::now(), Instant::now() + at_least + LIMIT);
     loop {
         let owners = owners(world);
@@ -75,7 +75,7 @@ fn never_two(world: &World, at_least: Duration, what: &str, until: impl Fn(&[&st
     }
 }
 
-fn guard_of(world: &World, name: &str) -> String {
+pub fn guard_of(world: &World, name: &str) -> String {
     common::status(world, name)["report"]["view"]["guards"].to_string()
 }
 

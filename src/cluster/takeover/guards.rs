@@ -1,5 +1,7 @@
 //! What the guards have in common: those that watch all the time, not only while a takeover waits.
 
+use std::sync::Arc;
+
 use crate::types::LogLevel;
 
 use super::super::alarm::AlarmKind;
@@ -8,6 +10,7 @@ use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
 use super::super::jobs::Purpose;
 use super::super::node::Node;
+use super::super::settings::WatchdogDevice;
 use super::super::Cluster;
 use super::arbiter::Arbiter;
 use super::lease::Lease;
@@ -23,6 +26,8 @@ pub(in crate::cluster) struct Guards {
     confirmed: bool,
     /// It was told that the takeover under way is refused.
     refused: bool,
+    /// Where one is configured and not what it should be.
+    watchdog: Option<WatchdogDevice>,
 }
 
 impl Guards {
@@ -35,7 +40,7 @@ impl Guards {
 
     /// What decides.
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { lease, arbiter, reachable, confirmed, refused: _ } = self;
+        let Self { lease, arbiter, reachable, confirmed, refused: _, watchdog: _ } = self;
         into.add(confirmed);
         lease.fingerprint(into);
         arbiter.fingerprint(into);
@@ -101,13 +106,31 @@ impl Cluster {
         }
     }
 
+    /// See [`Cluster::watchdog_is`].
+    pub(in crate::cluster) fn guards_watchdog_is(&mut self, device: WatchdogDevice) {
+        let lease = self.settings.takeover.lease;
+        let lease = lease.map(|lease| self.lease_watchdog_is(lease, device.time_ms()));
+        Arc::make_mut(&mut self.settings).takeover.lease = lease;
+        self.takeover.guards.watchdog = Some(device);
+    }
+
     /// What is wrong with the guards, for the status.
     pub(super) fn guards_alarms(&self) -> Vec<String> {
-        let Guards { lease, arbiter, reachable, .. } = &self.takeover.guards;
+        let Guards { lease, arbiter, reachable, watchdog, .. } = &self.takeover.guards;
+        let counts = self.settings.takeover.lease.is_some() || self.settings.takeover.watchdog.is_some();
+        let (missing, unknown) = (WatchdogDevice::Missing, WatchdogDevice::Unknown);
         let lost = [
             (lease.is_lost(), "the lease could not be renewed: this node may hold nothing"),
             (arbiter.is_lost(), "the arbiter has not given its token: this node may hold nothing"),
             (reachable.is_lost(), "no ping node and no other node is heard: this node may hold nothing"),
+            (
+                *watchdog == Some(missing),
+                "the watchdog of this node does not work: nothing resets it if it hangs",
+            ),
+            (
+                *watchdog == Some(unknown) && counts,
+                "the watchdog of this node does not say its time: lease and watchdog_wait cannot count on it",
+            ),
         ];
         lost.into_iter().filter(|(lost, _)| *lost).map(|(_, text)| text.to_owned()).collect()
     }

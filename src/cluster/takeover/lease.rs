@@ -2,7 +2,9 @@
 //!
 //! Each node has its own place on the disk and writes its word there again and again; it only ever
 //! reads the other's. Who holds something has promised: *within [`LeaseSettings::time_ms`] after my
-//! last word everything is stopped here, or this machine is reset*.
+//! last word everything is stopped here, or this machine is reset*. The word says how long that is: the
+//! other node's file may have another time, and a watchdog that keeps a longer one than it was asked for
+//! makes the lease longer ([`LeaseSettings::with_watchdog`]).
 //!
 //! ```text
 //! holder    r ───── interval ───── r ────────────── half ─────────── margin ── time
@@ -33,7 +35,7 @@
 //! may still be active has that word's time. Where the disk does not answer, the time since the watchdog
 //! must have been fed is all that can be counted on.
 
-use crate::types::lease::LeaseRecord;
+use crate::types::lease::{LeaseRecord, LEASE_TIME_MAX_MS};
 use crate::types::LogLevel;
 
 use super::super::alarm::AlarmKind;
@@ -43,6 +45,11 @@ use super::super::handoff::Form;
 use super::super::settings::LeaseSettings;
 use super::super::Cluster;
 use super::{Confirm, Pending, Verdict};
+
+mod watchdog;
+mod words;
+
+use words::{Found, Seen};
 
 /// What a child is asked to write.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +63,7 @@ struct Asked {
 /// The other's word, as long as it stays the same.
 #[derive(Debug, Clone, Copy)]
 struct Watch {
-    word: Option<LeaseRecord>,
+    word: Seen,
     /// End of the first look that showed it.
     since_ms: u64,
     /// Begin of the last.
@@ -76,6 +83,8 @@ pub(in crate::cluster) struct Lease {
     began_free: bool,
     /// When the last word was asked for that is on the disk.
     renewed_ms: Option<u64>,
+    /// How long that word counts.
+    renewed_for_ms: u64,
     /// That word.
     said: LeaseRecord,
     /// When the word of the life before this one ends, if that may have left something active.
@@ -101,6 +110,7 @@ impl Lease {
     /// What is asked is asked again by the program that goes on.
     pub fn visit(&mut self, form: &mut Form) {
         form.optional("lease.renewed", &mut self.renewed_ms);
+        form.number("lease.renewed_for", &mut self.renewed_for_ms);
         form.optional("lease.former_end", &mut self.former_end_ms);
         form.flag("lease.is_known", &mut self.is_known);
         form.flag("lease.began_free", &mut self.began_free);
@@ -122,6 +132,7 @@ impl Lease {
             is_known,
             began_free,
             renewed_ms,
+            renewed_for_ms: _,
             said,
             former_end_ms,
             claim,
@@ -158,8 +169,8 @@ impl Cluster {
             return true;
         };
         let lease = &self.takeover.guards.lease;
-        let fresh =
-            lease.renewed_ms.is_some_and(|at_ms| self.now.monotonic_ms < at_ms + settings.time_ms / 2);
+        let half_ms = lease.renewed_for_ms.min(settings.time_ms) / 2;
+        let fresh = lease.renewed_ms.is_some_and(|at_ms| self.now.monotonic_ms < at_ms + half_ms);
         fresh && lease.yields == (0, 0) && !lease.lost
     }
 
@@ -216,7 +227,7 @@ impl Cluster {
     fn lease_end_ms(&self, settings: LeaseSettings, started_ms: u64) -> u64 {
         let lease = &self.takeover.guards.lease;
         match (lease.renewed_ms, lease.is_known) {
-            (Some(at_ms), _) => at_ms + settings.time_ms,
+            (Some(at_ms), _) => at_ms + lease.renewed_for_ms.min(settings.time_ms),
             (None, true) => lease.former_end_ms.unwrap_or(started_ms + settings.time_ms),
             // It was fed by a life that had half the time left at least.
             (None, false) => started_ms + (settings.time_ms / 2).saturating_sub(settings.watchdog_ms),
@@ -302,7 +313,7 @@ impl Cluster {
     }
 
     /// What this node has to say now.
-    fn lease_word(&self) -> LeaseRecord {
+    fn lease_word(&self, settings: LeaseSettings) -> LeaseRecord {
         let lease = &self.takeover.guards.lease;
         let free = !self.lease_has_something() && self.jobs.is_idle() && !lease.passed;
         LeaseRecord {
@@ -312,12 +323,13 @@ impl Cluster {
             holds: !free,
             claim: lease.claim,
             yields: lease.yields,
+            valid_ms: settings.time_ms,
         }
     }
 
     fn lease_ask(&mut self, settings: LeaseSettings) {
         let now_ms = self.now.monotonic_ms;
-        let word = self.lease_word();
+        let word = self.lease_word(settings);
         let lease = &self.takeover.guards.lease;
         let news = word != LeaseRecord { counter: word.counter, ..lease.said } && lease.failing.is_none();
         if lease.asked.is_some() || (now_ms < lease.due_ms && !(news && lease.is_known)) {
@@ -359,22 +371,30 @@ impl Cluster {
 
     fn lease_found(&mut self, settings: LeaseSettings, asked: Asked, found: &Found) {
         let now_ms = self.now.monotonic_ms;
+        let has = self.lease_has_something();
         let lease = &mut self.takeover.guards.lease;
         lease.failing = None;
         match asked.word {
             Some(word) => {
-                lease.renewed_ms = Some(asked.at_ms);
+                (lease.renewed_ms, lease.renewed_for_ms) = (Some(asked.at_ms), word.valid_ms);
                 lease.said = word;
                 lease.former_end_ms = None;
+            }
+            None if found.own == Seen::Unreadable && has => {
+                // Nobody knows until when the life before this one holds: as without an answer. Where nothing
+                // of it is left, new words are written over the damaged ones.
+                lease.failing = Some("this node's words on the disk cannot be read".to_owned());
+                lease.due_ms = now_ms + (settings.interval_ms / 4).max(1);
             }
             None => {
                 lease.is_known = true;
                 lease.due_ms = now_ms;
-                let former = found.own.filter(|(word, _)| word.holds && !word.left);
-                let age_ms = former.and_then(|(_, age_ms)| age_ms);
-                lease.began_free = age_ms.is_none();
-                lease.former_end_ms =
-                    age_ms.map(|age_ms| asked.at_ms.saturating_sub(age_ms) + settings.time_ms);
+                let former = found.own.word().filter(|word| word.holds && !word.left);
+                let former = former.zip(found.own_age_ms);
+                lease.began_free = former.is_none();
+                lease.former_end_ms = former.map(|(word, age_ms)| {
+                    asked.at_ms.saturating_sub(age_ms) + word.valid_ms.min(LEASE_TIME_MAX_MS)
+                });
             }
         }
         let dead = self.peer().is_some_and(super::super::node::Node::is_dead);
@@ -384,15 +404,16 @@ impl Cluster {
     }
 
     /// Links are gone: what the other says on the disk.
-    fn lease_watch(&mut self, settings: LeaseSettings, asked: Asked, word: Option<LeaseRecord>) {
+    fn lease_watch(&mut self, settings: LeaseSettings, asked: Asked, seen: Seen) {
+        let word = seen.word();
         let now_ms = self.now.monotonic_ms;
-        let has = self.lease_word().holds;
+        let has = self.lease_word(settings).holds;
         let goes_first = self.peer().is_some_and(|peer| peer.name < self.settings.local);
         let lease = &mut self.takeover.guards.lease;
         lease.newest_generation = lease.newest_generation.max(word.map_or(0, |word| word.generation));
         let watch = match lease.watch {
-            Some(watch) if watch.word == word => Watch { until_ms: asked.at_ms, ..watch },
-            _ => Watch { word, since_ms: now_ms, until_ms: now_ms },
+            Some(watch) if watch.word == seen => Watch { until_ms: asked.at_ms, ..watch },
+            _ => Watch { word: seen, since_ms: now_ms, until_ms: now_ms },
         };
         lease.watch = Some(watch);
         if still(watch, settings) {
@@ -415,7 +436,8 @@ impl Cluster {
         let verdict = self.lease_verdict();
         if let (Verdict::Wait { why, .. }, Some(settings)) = (&verdict, self.settings.takeover.lease) {
             // A dead node's word stands still for long enough long before.
-            let limit_ms = 2 * (settings.time_ms + settings.margin_ms);
+            let watch = self.takeover.guards.lease.watch;
+            let limit_ms = 2 * still_ms(watch.map_or(Seen::Nothing, |watch| watch.word), settings);
             if self.now.monotonic_ms >= pending.gate_since_ms + limit_ms {
                 self.say_refused(&why.clone());
             }
@@ -454,7 +476,10 @@ impl Cluster {
         let left =
             |word: LeaseRecord| word.left && word.generation >= known_generation.max(lease.newest_generation);
         let yields = |word: LeaseRecord| !word.holds && (word.yields == (generation, lease.claim) || unasked);
-        let free = watch.word.is_some_and(|word| left(word) || yields(word));
+        let free = watch.word.word().is_some_and(|word| left(word) || yields(word));
+        if watch.word == Seen::Unreadable && !trusts {
+            return wait("the other node's words on the disk cannot be read");
+        }
         if !(free || trusts || still(watch, settings)) {
             return wait("the other node's word on the disk has not stood still for long enough");
         }
@@ -473,35 +498,17 @@ impl Cluster {
         let age_ms = self.now.monotonic_ms.saturating_sub(at_ms);
         let state = if lease.lost { "LOST" } else { "held" };
         let failing = lease.failing.as_ref().map_or(String::new(), |why| format!(", failing: {why}"));
-        Some(format!("lease: {state}, renewed {age_ms} ms ago, valid for {} ms{failing}", settings.time_ms))
+        let (time_ms, watchdog) = (settings.time_ms, self.lease_watchdog(settings));
+        Some(format!("lease: {state}, renewed {age_ms} ms ago, valid for {time_ms} ms{failing}; {watchdog}"))
     }
 }
 
 fn still(watch: Watch, settings: LeaseSettings) -> bool {
-    watch.until_ms >= watch.since_ms + settings.time_ms + settings.margin_ms
+    watch.word != Seen::Unreadable && watch.until_ms >= watch.since_ms + still_ms(watch.word, settings)
 }
 
-/// What a child found on the disk.
-struct Found {
-    /// Our own word, and how long ago its writing began if that was after this boot.
-    own: Option<(LeaseRecord, Option<u64>)>,
-    peer: Option<LeaseRecord>,
-}
-
-impl Found {
-    /// `own WORD AGE peer WORD`, a word being seven parts or `none` (then without an age), an age
-    /// milliseconds or `-`.
-    fn parse(text: &str) -> Option<Self> {
-        let (own, peer) = text.strip_prefix("own ")?.split_once(" peer ")?;
-        let own = match own {
-            "none" => None,
-            _ => {
-                let (word, age) = own.rsplit_once(' ')?;
-                let age_ms = if age == "-" { None } else { Some(age.parse().ok()?) };
-                Some((word.parse().ok()?, age_ms))
-            }
-        };
-        let peer = if peer == "none" { None } else { Some(peer.parse().ok()?) };
-        Some(Self { own, peer })
-    }
+/// How long this word must have stood still: as long as who wrote it may hold something by it.
+fn still_ms(seen: Seen, settings: LeaseSettings) -> u64 {
+    let valid_ms = seen.word().map_or(0, |word| word.valid_ms.min(LEASE_TIME_MAX_MS));
+    settings.time_ms.max(valid_ms) + settings.margin_ms
 }

@@ -7,6 +7,7 @@
 
 use crate::types::LogLevel;
 
+use super::super::node::{Extension, Node};
 use super::super::settings::WatchdogWait;
 use super::super::Cluster;
 use super::{Confirm, Pending, Verdict};
@@ -26,7 +27,8 @@ impl Cluster {
         let announced_ms = peer.extension.as_ref().and_then(|peer| peer.watchdog_ms);
         let time_ms = match wait {
             WatchdogWait::Announced(else_ms) => announced_ms.unwrap_or(else_ms),
-            WatchdogWait::Fixed(time_ms) => time_ms,
+            // A time that was written down binds nobody who needs longer and says so.
+            WatchdogWait::Fixed(time_ms) => time_ms.max(announced_ms.unwrap_or(0)),
         };
         // It was declared dead so long after its last beat, where there was one.
         let silent_ms = if pending.ever_heard { peer.dead_after_ms } else { 0 };
@@ -51,6 +53,16 @@ impl Cluster {
             WatchdogWait::Announced(_) => "as long as it said".to_owned(),
             WatchdogWait::Fixed(time_ms) => format!("{time_ms} ms"),
         };
-        Some(format!("a takeover waits for the other node's watchdog ({time}): it resets a node that hangs"))
+        let does = match self.peer_without_watchdog() {
+            Some(peer) => format!("node {} has none: one that hangs is not reset", peer.name),
+            None => "it resets a node that hangs".to_owned(),
+        };
+        Some(format!("a takeover waits for the other node's watchdog ({time}): {does}"))
+    }
+
+    /// The other node, where it is one of ours that says what it holds and of no watchdog.
+    pub(super) fn peer_without_watchdog(&self) -> Option<&Node> {
+        let silent = |peer: &Extension| peer.holding.is_some() && peer.watchdog_ms.is_none();
+        self.peer().filter(|peer| peer.extension.as_ref().is_some_and(silent))
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::cluster::alarm::{Alarm, AlarmKind, AlarmState};
 use crate::cluster::event::{Command, ExitReason, FencingWord, Input};
+use crate::cluster::settings::WatchdogDevice;
 use crate::types::LogLevel;
 
 use super::super::guard::record::{Condition, Record};
 use super::super::upgrade::own_identity;
+use super::super::watchdog::State;
 use super::Driver;
 
 impl Driver {
@@ -56,11 +58,16 @@ impl Driver {
         });
     }
 
-    /// Before the first input: the other node waits for what the device does, and not for what it was asked
-    /// to do.
+    /// Before the first input: the lease and the other node count with what the device does, and not with
+    /// what it was asked to do.
     pub(super) fn tell_watchdog_time(&mut self) {
-        if let Some(time_ms) = self.watchdog.time_ms() {
-            self.cluster.watchdog_is(time_ms);
+        match self.watchdog.state() {
+            State::NotAsked => {}
+            State::Armed(device) => self.cluster.watchdog_is(device),
+            State::Missing(why) => {
+                self.cluster.watchdog_is(WatchdogDevice::Missing);
+                self.watchdog_failed(why);
+            }
         }
     }
 
@@ -68,12 +75,13 @@ impl Driver {
     pub(super) fn feed_watchdog(&mut self) {
         let Some((level, text)) = self.watchdog.feed() else { return };
         self.logger.log(level, &text);
-        self.alarms.raise(&Alarm {
-            kind: AlarmKind::WatchdogFailed,
-            state: AlarmState::Once,
-            subject: self.local.to_string(),
-            text,
-        });
+        self.cluster.watchdog_is(WatchdogDevice::Missing);
+        self.watchdog_failed(text);
+    }
+
+    fn watchdog_failed(&mut self, text: String) {
+        let subject = self.local.to_string();
+        self.alarms.raise(&Alarm { kind: AlarmKind::WatchdogFailed, state: AlarmState::Once, subject, text });
     }
 
     /// Looked at now and then.

@@ -141,15 +141,16 @@ pub(super) fn open_watchdog(
     post: &Post,
     logger: &Logger,
 ) -> Watchdog {
+    let (armed, lines) = Watchdog::keep_or_close(armed, ha_cf.watchdog.as_deref());
+    logger.log_all(lines);
     if ha_cf.watchdog_software {
         let text = match post.is_guarded() {
             true => (LogLevel::Notice, "Using the software watchdog: the guard process resets this machine"),
             false => (LogLevel::Error, "The software watchdog needs the guard process, and there is none"),
         };
         logger.log(text.0, text.1);
+        return if post.is_guarded() { Watchdog::default() } else { Watchdog::without(text.1) };
     }
-    let (armed, lines) = Watchdog::keep_or_close(armed, ha_cf.watchdog.as_deref());
-    logger.log_all(lines);
     let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
     let (watchdog, lines) = Watchdog::open(path, armed, ha_cf.dead_time_ms);
     logger.log_all(lines);

@@ -249,14 +249,21 @@ async fn follow(
         let _ = tokio::time::timeout(*limit, pipe.write_all(input)).await;
     }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reading = tokio::spawn(async move {
-        let (out, err) = tokio::join!(read(stdout), read(stderr));
-        [out, err].concat()
-    });
-    let ending = wait(&mut child, *limit, unwanted).await;
-    // A grandchild that keeps the pipe open is none of ours.
-    let text = tokio::time::timeout(LAST_WORDS, reading).await;
-    let text = text.ok().and_then(Result::ok).unwrap_or_default();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ending = {
+        let reading = async { tokio::join!(read(stdout, &mut out), read(stderr, &mut err)) };
+        let waiting = wait(&mut child, *limit, unwanted);
+        tokio::pin!(reading, waiting);
+        tokio::select! {
+            ending = &mut waiting => {
+                // A grandchild that keeps the pipe open is none of ours, and does not keep our end of it.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                ending
+            }
+            _ = &mut reading => waiting.await,
+        }
+    };
+    let text = [out, err].concat();
     let text = String::from_utf8_lossy(&text);
     let heard = answer::hear(&text);
     let mut lines = match judge {
@@ -338,14 +345,14 @@ fn group_of(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
 }
 
-async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
-    let Some(mut pipe) = pipe else { return Vec::new() };
-    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+/// Reads to the end, and keeps the beginning.
+async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         let room = OUTPUT_MAX_BYTES.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
     }
-    kept
 }
 
 /// Output as log lines.
@@ -404,6 +411,32 @@ mod tests {
         assert_eq!(finding, Finding::Failed("test took longer than 0 s".into()));
         std::thread::sleep(Duration::from_secs(3));
         assert!(!mark.exists(), "its child outlived it");
+    }
+
+    /// Nor does it keep a descriptor of the daemon, or what was said before.
+    #[test]
+    fn a_grandchild_that_keeps_the_pipe_keeps_nobody_waiting() {
+        let patience = Duration::from_secs(60);
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        // It writes when nobody reads any more.
+        let grandchild =
+            format!("(trap '' PIPE; sleep 3; echo late || touch {}) & echo early", mark.display());
+        let (finding, lines) = answer(&grandchild, patience).unwrap();
+        assert_eq!(finding, Finding::Yes);
+        assert_eq!(lines, [(LogLevel::Info, "test: early".to_owned())]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (_wanted, unwanted) = oneshot::channel();
+        runtime.block_on(async {
+            let inquiry = inquiry(&grandchild, patience);
+            let child = Command::from(command(&inquiry, &[])).spawn().unwrap();
+            follow(inquiry, child, unwanted).await.unwrap();
+            let end = std::time::Instant::now() + patience;
+            while !mark.exists() {
+                assert!(std::time::Instant::now() < end, "its pipe is still read");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
     }
 
     #[test]
