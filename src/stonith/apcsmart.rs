@@ -72,7 +72,7 @@ impl Device for ApcSmart {
 
     fn request(&mut self, action: Action, host: &str) -> Result<(), Failure> {
         if !self.hosts.iter().any(|known| known == host) {
-            let text = format!("apcsmart_req: host '{host}' not in hostlist.");
+            let text = format!("apcsmart_reset_req: host '{host}' not in hostlist.");
             return Err(Failure::report(Code::BAD_HOST, text));
         }
         let mut session = self.enter()?;

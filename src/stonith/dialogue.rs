@@ -254,6 +254,8 @@ pub fn log_in(
 /// The kernel's text for an error, as the original shows it.
 pub fn io_text(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // The table has an older wording; a file that is no serial line shows it.
+        Some(libc::ENOTTY) => "Inappropriate ioctl for device".to_owned(),
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
     }
