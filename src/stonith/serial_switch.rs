@@ -156,7 +156,8 @@ impl Device for Rps10 {
         };
         let (_line, mut dialogue) = self.connect()?;
         let (letter, states, limit_s): (char, &[&str], u32) = match action {
-            Action::Reset => ('T', &["Off", "On"], 14),
+            // That it is on says nothing: before that it has to have been off.
+            Action::Reset => ('T', &["Off"], 14),
             Action::On => ('1', &["On"], 5),
             Action::Off => ('0', &["Off"], 5),
         };
