@@ -63,6 +63,8 @@ fn open(path: &str, who: &str) -> Result<SerialLine, Failure> {
     SerialLine::open(path, BAUD).map_err(|error| {
         let text = match error.raw_os_error() {
             Some(libc::EBUSY) => format!("{who}: TtyLock failed."),
+            // It opens, and is no serial line.
+            Some(libc::ENOTTY) => format!("{who}: Can't set attributes {path} : {}", io_text(&error)),
             _ => format!("{who}: Can't open {path} : {}", io_text(&error)),
         };
         Failure::report(Code::OTHER, text)
