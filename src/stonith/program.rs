@@ -35,6 +35,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         // As the original: what plugins have to complain of, `-n` and `-m` of their type show.
         log::set_max_level(log::LevelFilter::Off);
     }
+    answer::end_with_asker();
     let result = run(name, &request);
     result.err().map_or(0, |code| code.0)
 }
