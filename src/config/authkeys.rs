@@ -150,7 +150,7 @@ impl Parser<'_> {
             Some((_, used)) if used < first.len() => (0, Some(&first[used..])),
             _ => (1, words.get(1)),
         };
-        let (Some((index, _)), Some(method)) = (split, method) else {
+        let (Some((index, used)), Some(method)) = (split, method) else {
             let shown = Shown::new(number, words, 0);
             let text = format!("Auth line [{}] is invalid.", shown.text);
             self.error(text, &shown, 0, "this line is not understood", HELP);
@@ -168,6 +168,11 @@ impl Parser<'_> {
             "md5" => SigningMethod::Md5,
             "sha1" => SigningMethod::Sha1,
             _ => {
+                // Where the method is missing, this is the key.
+                let (name, shown) = match is_like_a_method(&name) {
+                    true => (name.as_str(), shown),
+                    false => ("...", Shown::new(number, &Words(vec![&first[..first.len().min(used)]]), 0)),
+                };
                 let text = format!("Invalid authtype [{name}]");
                 let message = format!("there is no method `{name}`");
                 self.error(text, &shown, method_at, &message, "expected sha1, md5 or crc, in lower case");
@@ -318,6 +323,12 @@ impl Shown {
         let stop = self.spans.get(to.min(end)).map_or(1, |span| span.1);
         Place::span(self.number, &self.text, start, stop)
     }
+}
+
+/// A word that was meant to be a method: `sha256`, `SHA1`, `hmac`.
+fn is_like_a_method(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.len() <= 8 && ["sha", "md", "crc", "hmac"].iter().any(|start| name.starts_with(start))
 }
 
 /// An integer at the start, as C reads it, and how many bytes it took.

@@ -28,13 +28,18 @@ pub(super) fn stonith(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         return Err(fault.error("Invalid Stonith config file []"));
     }
     let known = (reader.host.fencing_device)(kind, DeviceValues::File(file));
+    // Several words are the values themselves, in the wrong place: they may hold a password.
+    let shown = match file.split_once(char::is_whitespace) {
+        Some((first, _)) => format!("{first} ..."),
+        None => file.to_owned(),
+    };
     let (name, values) = known.map_err(|fault| match fault {
         DeviceFault::Type => unknown_type(kind),
         DeviceFault::Values => Fault::new(
-            format!("`{file}` does not have the parameters of a {kind} device in one line"),
+            format!("`{shown}` does not have the parameters of a {kind} device in one line"),
             format!("{SHOWS} -t {kind} -n"),
         )
-        .error(format!("Invalid Stonith config file [{file}]")),
+        .error(format!("Invalid Stonith config file [{shown}]")),
     })?;
     add(reader, FencingDevice { kind: kind.to_owned(), values, name })
 }

@@ -187,7 +187,9 @@ impl<'a> Reader<'a> {
             None => "see ha.cf(5) for the directives there are".to_owned(),
         };
         let reason = if reason.is_empty() { "there is no such directive" } else { reason };
-        self.remark(Severity::Error, self.place(name), format!("`{}`: {reason}", name.text), help);
+        // What it was meant to be nobody knows, and a password may follow.
+        let place = self.source.place_alone(name.line, name.start, name.start + name.text.len());
+        self.remark(Severity::Error, place, format!("`{}`: {reason}", name.text), help);
     }
 
     fn read_directive(&mut self, directive: &'static Directive, name: &Word<'_>, rest: &Word<'_>) {

@@ -103,11 +103,19 @@ impl Source {
     pub fn place(&self, line: usize, start: usize, end: usize) -> Place {
         self.line(line).map_or_else(Place::file, |text| Place::span(line, without_secrets(text), start, end))
     }
+
+    /// The place of a word whose line is shown no further: what follows may be a password.
+    pub fn place_alone(&self, line: usize, start: usize, end: usize) -> Place {
+        let text = self.line(line).map(|text| text.get(..end).unwrap_or(text));
+        text.map_or_else(Place::file, |text| Place::span(line, without_secrets(text), start, end))
+    }
 }
 
-/// A line as it may be shown: of `stonith_host` no parameters, one of which may be a password.
+/// A line as it may be shown: of `stonith` and `stonith_host`, however they are written, no parameters, one
+/// of which may be a password.
 fn without_secrets(text: &str) -> &str {
-    if !text.trim_start().starts_with("stonith_host") {
+    let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+    if !first.starts_with("stonith") {
         return text;
     }
     let word_ends = text.match_indices(char::is_whitespace).map(|(at, _)| at);
@@ -176,7 +184,9 @@ mod tests {
             without_secrets("  stonith_host\tnode1   rps10 /dev/ttyS0"),
             "  stonith_host\tnode1   rps10"
         );
-        for same in ["stonith_host", "stonith_host * meatware", "node a b c d"] {
+        assert_eq!(without_secrets("Stonith-host * wti_nps 10.0.0.1 geheim"), "Stonith-host * wti_nps");
+        assert_eq!(without_secrets("stonith wti_nps 10.0.0.1 geheim"), "stonith wti_nps 10.0.0.1");
+        for same in ["stonith_host", "stonith_host * meatware", "node a b c d", "stonith null /etc/file"] {
             assert_eq!(without_secrets(same), same);
         }
     }

@@ -18,6 +18,8 @@ pub const TYPE: DeviceType = DeviceType {
 const DEVICE: &str = "APC MasterSwitch";
 const PROMPT: &str = "> ";
 const ESCAPE: &str = "\x1b";
+/// Times that it may ask whether a command is meant.
+const QUESTIONS_MAX: usize = 3;
 /// Menus are at most so deep.
 const MENU_DEPTH: usize = 4;
 
@@ -140,6 +142,7 @@ fn switch(dialogue: &mut Dialogue, outlet: &Outlet, all: &[Outlet], action: Acti
         Action::On => "1\r",
         Action::Off => "2\r",
     })?;
+    let mut questions = 0;
     loop {
         let asked = dialogue.take_until(&["Press <ENTER> to continue", "Enter 'YES' to continue"], 10);
         let (word, text) = asked.map_err(|trouble| dialogue.failure(trouble, Code::RESET_FAILED))?;
@@ -148,8 +151,13 @@ fn switch(dialogue: &mut Dialogue, outlet: &Outlet, all: &[Outlet], action: Acti
         }
         match word {
             0 => break,
+            _ if questions == QUESTIONS_MAX => {
+                let text = format!("{DEVICE} asks again and again whether {host} is meant");
+                return Err(Failure::report(Code::RESET_FAILED, text));
+            }
             _ => dialogue.command("YES\r")?,
         }
+        questions += 1;
     }
     if action == Action::Reset {
         log::info!("Host being rebooted: {host}");

@@ -1,6 +1,6 @@
 //! `apcsmart`: an APC Smart UPS on a serial line switches the hosts behind it (agents spec 3.5).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answer;
 use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Values};
@@ -23,6 +23,8 @@ const BAUD: u32 = 2400;
 const BYTE_PAUSE_MS: u64 = 50;
 /// For an answer.
 const ANSWER_S: u32 = 3;
+/// Lines that it may say unasked.
+const ANSWERS_MAX: usize = 10;
 /// Values that a delay can have before its first one comes again.
 const CYCLE_MAX: usize = 20;
 /// Longest delay that is believed, seconds.
@@ -72,7 +74,7 @@ impl Device for ApcSmart {
 
     fn request(&mut self, action: Action, host: &str) -> Result<(), Failure> {
         if !self.hosts.iter().any(|known| known == host) {
-            let text = format!("apcsmart_req: host '{host}' not in hostlist.");
+            let text = format!("apcsmart_reset_req: host '{host}' not in hostlist.");
             return Err(Failure::report(Code::BAD_HOST, text));
         }
         let mut session = self.enter()?;
@@ -194,7 +196,10 @@ impl Session {
             }
         }
         let mut was_off = false;
-        for _ in 0..delay_s.min(DELAY_MAX_S) + 10 {
+        let limit_s = u32::try_from(delay_s.min(DELAY_MAX_S) + 10).unwrap_or(u32::MAX);
+        // By the clock: a silent one takes longer for each question.
+        let end = Instant::now() + self.pace.seconds(limit_s);
+        while Instant::now() < end {
             std::thread::sleep(self.pace.seconds(1).max(Duration::from_millis(1)));
             let register = match self.ask(REGISTER_2) {
                 Ok(register) => register,
@@ -227,7 +232,11 @@ impl Session {
         self.send(command)?;
         self.pace.pause(1000);
         // It may say something or nothing.
-        while self.answer().is_ok() {}
+        for _ in 0..ANSWERS_MAX {
+            if self.answer().is_err() {
+                break;
+            }
+        }
         let state = self.ask(REGISTER_1)?;
         if (bits(&state) & OFF_BIT != 0) == off {
             return Ok(());

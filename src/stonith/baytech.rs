@@ -148,14 +148,7 @@ impl Session {
         self.dialogue.command(&format!("REBOOT {outlet}\r"))?;
         let (mut answer, asked) = step(self, &["ebooting selected outlet", "(Y/N)>", "already off."], 5)?;
         if answer == 1 {
-            if let Some(other) = other_than(&[outlet], &asked) {
-                super::answer::not_done();
-                self.dialogue.send("N\r")?;
-                let text = format!(
-                    "{DEVICE} would switch outlet {other} for {outlet} of {host}; nothing was switched"
-                );
-                return Err(Failure::report(Code::BAD_HOST, text));
-            }
+            self.refuse_another(outlet, &asked, host)?;
             self.dialogue.send("Y\r")?;
             answer = step(self, &["ebooting selected outlet", "already off."], 10)?.0 * 2;
         }
@@ -170,14 +163,25 @@ impl Session {
         Ok(())
     }
 
+    /// Asked whether another outlet is meant: no.
+    fn refuse_another(&mut self, outlet: u32, asked: &str, host: &str) -> Result<(), Failure> {
+        let Some(other) = other_than(&[outlet], asked) else { return Ok(()) };
+        super::answer::not_done();
+        self.dialogue.send("N\r")?;
+        let text = format!("{DEVICE} would switch outlet {other} for {outlet} of {host}; it was told not to");
+        Err(Failure::report(Code::BAD_HOST, text))
+    }
+
     fn set(&mut self, outlet: u32, action: Action, host: &str) -> Result<(), Failure> {
         self.dialogue.command(&format!("{} {outlet}\r", action.as_str()))?;
         let step = |session: &mut Self, words: &[&str]| {
-            let result = session.dialogue.wait_for(words, 10);
+            let result = session.dialogue.take_until(words, 10);
             result.map_err(|trouble| session.dialogue.failure(trouble, Code::RESET_FAILED))
         };
         // Asked whether it is meant, or told that it is so already; else the prompt.
-        if step(self, &["RPC", "(Y/N)>", "already "])? == 1 {
+        let (word, text) = step(self, &["RPC", "(Y/N)>", "already "])?;
+        if word == 1 {
+            self.refuse_another(outlet, &text, host)?;
             self.dialogue.send("Y\r")?;
             step(self, &["RPC"])?;
         }

@@ -1,9 +1,9 @@
 //! `cyclades`: AlterPath PM power switches, by ssh through the terminal server (agents spec 3.5).
 
-use std::io::Read;
 use std::process::{Command, Stdio};
 
-use super::device::{common, Action, Code, Device, DeviceType, Failure, Parameter, Values};
+use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Parameter, Values};
+use super::dialogue::Dialogue;
 
 const SERIAL_PORT: Parameter = Parameter::required(
     "serialport",
@@ -23,11 +23,12 @@ pub const TYPE: DeviceType = DeviceType {
 };
 
 const DEVICE: &str = "Cyclades AlterPath PM";
-/// Bytes of an answer.
-const ANSWER_MAX_BYTES: u64 = 64 * 1024;
-/// ssh gives up on a connection and on an answer after so many seconds; an outlet has 50 to switch.
+/// ssh gives up on a connection and on a silent other side after so many seconds.
 const CONNECT_MAX_S: u32 = 10;
 const ALIVE_S: u32 = 25;
+/// Longest wait for each outlet to switch, and for the list, seconds; and for all of them together.
+const OUTLET_MAX_S: u32 = 50;
+const ANSWER_MAX_S: u32 = 600;
 /// Outlets of a chain of switches.
 const OUTLETS_MAX: usize = 128;
 
@@ -38,12 +39,13 @@ fn configure(values: &Values) -> Result<Box<dyn Device>, Failure> {
     if address.starts_with('-') || login.starts_with('-') {
         return Err(Failure::report(Code::INVALID, "an address or a user does not begin with a hyphen"));
     }
-    Ok(Box::new(Cyclades { target: format!("{login}@{address}"), port }))
+    Ok(Box::new(Cyclades { target: format!("{login}@{address}"), port, pace: values.pace() }))
 }
 
 struct Cyclades {
     target: String,
     port: u32,
+    pace: Pace,
 }
 
 impl Device for Cyclades {
@@ -68,7 +70,8 @@ impl Device for Cyclades {
             Action::Off => ("off", &["off"]),
         };
         super::answer::begun();
-        let answer = self.run(&format!("{verb} {}", list.join(",")))?;
+        let steps = u32::try_from(own.len() * states.len()).unwrap_or(u32::MAX);
+        let answer = self.run(&format!("{verb} {}", list.join(",")), steps, Code::RESET_FAILED)?;
         let answer = answer.replace('\r', "");
         for outlet in &own {
             for state in states {
@@ -89,7 +92,7 @@ impl Device for Cyclades {
 
 impl Cyclades {
     fn outlets(&self) -> Result<Vec<(u32, String)>, Failure> {
-        let text = self.run("status all")?;
+        let text = self.run("status all", 1, Code::TIMEOUT)?;
         let mut lines = text.lines().skip_while(|line| !is_heading(line));
         if lines.next().is_none() {
             let text = format!("Did not find string Outlet\t\tName\t\tStatus from {DEVICE}.");
@@ -99,7 +102,8 @@ impl Cyclades {
     }
 
     /// What the terminal server answers to a command. ssh's own exit code says nothing of the outlets.
-    fn run(&self, command: &str) -> Result<String, Failure> {
+    /// An answer that does not end in the time of so many steps is `late`.
+    fn run(&self, command: &str, steps: u32, late: Code) -> Result<String, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             let verb = command.split(' ').next().unwrap_or_default();
             Failure::report(Code::OTHER, format!("can't run {verb} command: {error}"))
@@ -111,12 +115,20 @@ impl Cyclades {
         let mut ssh = Command::new("ssh");
         ssh.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = ssh.spawn().map_err(|error| failed(&error))?;
-        let mut answer = Vec::new();
-        if let Some(pipe) = child.stdout.take() {
-            pipe.take(ANSWER_MAX_BYTES).read_to_end(&mut answer).map_err(|error| failed(&error))?;
+        let answer = match child.stdout.take() {
+            None => Ok(String::new()),
+            Some(pipe) => {
+                let mut dialogue =
+                    Dialogue::over(pipe.into(), DEVICE, self.pace).map_err(|error| failed(&error))?;
+                let limit_s = OUTLET_MAX_S.saturating_mul(steps).min(ANSWER_MAX_S);
+                dialogue.take_all(limit_s).map_err(|trouble| dialogue.failure(trouble, late))
+            }
+        };
+        if answer.is_err() {
+            let _ = child.kill();
         }
         let _ = child.wait();
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        answer
     }
 }
 

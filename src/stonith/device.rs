@@ -186,12 +186,13 @@ pub struct Values {
     pairs: Vec<(String, String)>,
     /// Percentage of every time limit and pause; `None`: all of it.
     pace_percent: Option<u32>,
+    is_check: bool,
 }
 
 impl Values {
     /// Of names and values; of a name given twice the first counts.
     pub fn new(pairs: Vec<(String, String)>) -> Self {
-        Self { pairs, pace_percent: None }
+        Self { pairs, ..Self::default() }
     }
 
     /// The same with every time limit and every pause cut to this percentage, for devices that are
@@ -199,6 +200,17 @@ impl Values {
     #[must_use]
     pub fn with_pace(self, percent: u32) -> Self {
         Self { pace_percent: Some(percent), ..self }
+    }
+
+    /// The same for a look at the values alone, which reaches out to no device.
+    #[must_use]
+    pub fn for_a_check(self) -> Self {
+        Self { is_check: true, ..self }
+    }
+
+    /// Whether only the values are looked at.
+    pub fn is_check(&self) -> bool {
+        self.is_check
     }
 
     /// The value of a parameter.
@@ -260,6 +272,27 @@ impl Pace {
     pub fn pause(self, milliseconds: u64) {
         std::thread::sleep(self.milliseconds(milliseconds));
     }
+}
+
+/// A device whose values were rejected, or have only been looked at: it does nothing.
+pub struct Unconfigured;
+
+impl Device for Unconfigured {
+    fn hosts(&mut self) -> Result<Vec<String>, Failure> {
+        Err(not_configured())
+    }
+
+    fn status(&mut self) -> Result<(), Failure> {
+        Err(not_configured())
+    }
+
+    fn request(&mut self, _: Action, _: &str) -> Result<(), Failure> {
+        Err(not_configured())
+    }
+}
+
+fn not_configured() -> Failure {
+    Failure::silent(Code::INVALID, "the device is not configured")
 }
 
 /// Splits a list of hosts, in lower case.

@@ -14,7 +14,7 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use super::device::{Code, Failure, Pace};
 
-/// Bytes that a device may send before a word that is waited for.
+/// Bytes that a device may send before a word that is waited for, telnet's own among them.
 const RECEIVED_MAX_BYTES: usize = 64 * 1024;
 /// Bytes of it that are shown in a message.
 const SHOWN_MAX_BYTES: usize = 500;
@@ -44,6 +44,8 @@ pub struct Dialogue {
     pace: Pace,
     /// Received and not used.
     pending: Vec<u8>,
+    /// Bytes that came since a word was waited for: also those of telnet, which leave nothing behind.
+    received: usize,
     telnet: Option<Telnet>,
     /// What must not be shown even when the device repeats it.
     secrets: Vec<String>,
@@ -79,7 +81,7 @@ impl Dialogue {
     pub fn over(line: OwnedFd, device: &'static str, pace: Pace) -> io::Result<Self> {
         let flags = OFlag::from_bits_truncate(fcntl(&line, FcntlArg::F_GETFL)?);
         fcntl(&line, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Self { line, device, pace, pending: Vec::new(), telnet: None, secrets: Vec::new() })
+        Ok(Self { line, device, pace, pending: Vec::new(), received: 0, telnet: None, secrets: Vec::new() })
     }
 
     /// Keeps a text out of every message.
@@ -124,6 +126,7 @@ impl Dialogue {
     pub fn take_until(&mut self, words: &[&str], seconds: u32) -> Result<(usize, String), Trouble> {
         let end = Instant::now() + self.pace.seconds(seconds);
         let mut searched = 0;
+        self.received = self.pending.len();
         loop {
             // The word that is complete first counts.
             for length in searched..=self.pending.len() {
@@ -167,8 +170,26 @@ impl Dialogue {
         self.pending.clear();
     }
 
+    /// Everything until the other side closes its end.
+    ///
+    /// # Errors
+    /// It does not within the time, or sends without end.
+    pub fn take_all(&mut self, seconds: u32) -> Result<String, Trouble> {
+        let end = Instant::now() + self.pace.seconds(seconds);
+        self.received = self.pending.len();
+        loop {
+            match self.read(end) {
+                Ok(()) => {}
+                Err(Trouble::Closed) if self.received < RECEIVED_MAX_BYTES => {
+                    return Ok(String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned());
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+    }
+
     fn read(&mut self, end: Instant) -> Result<(), Trouble> {
-        if self.pending.len() >= RECEIVED_MAX_BYTES {
+        if self.received >= RECEIVED_MAX_BYTES {
             return Err(Trouble::Closed);
         }
         if !wait(&self.line, PollFlags::POLLIN, end) {
@@ -181,6 +202,7 @@ impl Dialogue {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
             Err(_) => return Err(Trouble::Closed),
         };
+        self.received += count;
         let mut answer = Vec::new();
         match &mut self.telnet {
             Some(telnet) => telnet.filter(&buffer[..count], &mut self.pending, &mut answer),
@@ -254,6 +276,8 @@ pub fn log_in(
 /// The kernel's text for an error, as the original shows it.
 pub fn io_text(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // The table has an older wording; a file that is no serial line shows it.
+        Some(libc::ENOTTY) => "Inappropriate ioctl for device".to_owned(),
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
     }
@@ -347,6 +371,34 @@ mod tests {
         }
         assert_eq!(text, [b'a', b'b', IAC, b'c']);
         assert_eq!(answer, [IAC, DONT, 1, IAC, WONT, 3]);
+    }
+
+    fn with_far_end() -> (Dialogue, std::os::unix::net::UnixStream) {
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let pace = crate::stonith::device::Values::default().with_pace(10).pace();
+        (Dialogue::over(near.into(), "x", pace).unwrap(), far)
+    }
+
+    #[test]
+    fn an_answer_without_end_is_none() {
+        // Nothing of it is text: telnet's "no operation", and a subnegotiation that is never over.
+        for endless in [&[IAC, 241][..], &[IAC, SUBNEGOTIATION, 1][..], &[b'y'][..], &[0xfe][..]] {
+            let (mut dialogue, mut far) = with_far_end();
+            dialogue.telnet = Some(Telnet::default());
+            let sender = std::thread::spawn(move || while io::Write::write_all(&mut far, endless).is_ok() {});
+            assert_eq!(dialogue.take_until(&["never"], 600), Err(Trouble::Closed));
+            drop(dialogue);
+            sender.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn everything_until_the_end() {
+        let (mut dialogue, mut far) = with_far_end();
+        io::Write::write_all(&mut far, b"one\ntwo").unwrap();
+        assert_eq!(dialogue.take_all(1), Err(Trouble::Timeout));
+        drop(far);
+        assert_eq!(dialogue.take_all(1).as_deref(), Ok("one\ntwo"));
     }
 
     #[test]

@@ -24,13 +24,13 @@ impl External {
         Self { name: name.to_owned(), program: Program::find("external", &folders("external"), name) }
     }
 
-    /// Its file is there.
-    pub fn exists(&self) -> bool {
-        self.program.path.is_file()
+    /// It would be run.
+    pub fn is_usable(&self) -> bool {
+        self.program.is_usable()
     }
 
-    /// What `-n` lists; empty when the plugin cannot say.
-    pub fn parameters(&self) -> Vec<String> {
+    /// What `-n` lists; `None` when the plugin cannot say: then it takes no values at all.
+    pub fn parameters(&self) -> Option<Vec<String>> {
         let output = self.call(&["getconfignames"], &[], false);
         if output.0 != 0 {
             let text = format!(
@@ -38,30 +38,32 @@ impl External {
                 self.name, output.0
             );
             log::warn!(target: "CRIT", "{text}");
-            return Vec::new();
+            return None;
         }
-        output.1.split_ascii_whitespace().map(str::to_owned).collect()
+        Some(output.1.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
     /// The text of a `getinfo-…` verb; `None` when the plugin fails.
     pub fn information(&self, verb: &str) -> Option<String> {
         let (code, text) = self.call(&[verb], &[], false);
+        if code != 0 {
+            let text = format!("external_getinfo: '{} {verb}' failed with rc {code}", self.name);
+            log::warn!(target: "CRIT", "{text}");
+        }
         (code == 0).then_some(text)
     }
 
     /// A device with these values. What the plugin does not name is passed on too, what is missing is
     /// its own matter.
     pub fn configure(&self, values: &Values) -> Result<Box<dyn Device>, Failure> {
-        let names = self.parameters();
-        for name in names.iter().filter(|name| values.get(name).is_none()) {
-            log::debug!("Cannot get parameter {name} from StonithNVpair");
-        }
         Ok(Box::new(Configured { plugin: self.clone(), variables: values.pairs().to_vec() }))
     }
 
     fn call(&self, words: &[&str], variables: &[(String, String)], log_output: bool) -> (i32, String) {
         let mut variables = variables.to_vec();
-        let path = std::env::var("PATH").unwrap_or_default();
+        // A parameter of that name is the plugin's path.
+        let own = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+        let path = own.unwrap_or_else(|| std::env::var("PATH").unwrap_or_default());
         if path.split(':').next() != Some(TOOLS) {
             variables.push(("PATH".into(), format!("{TOOLS}:{path}")));
         }
@@ -111,6 +113,6 @@ impl Device for Configured {
         if code == 0 {
             return Ok(());
         }
-        Err(request_failed("external_reset_req", &format!("{name} {}", action.as_str()), host, code))
+        Err(request_failed("external_reset_req", &format!("{name} {}", action.as_str()), host, code, code))
     }
 }

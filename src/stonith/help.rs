@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::device::Parameter;
 use super::{list, rhcs, Kind};
+use crate::sys::print;
 
 /// Ways to give the values, in two lines of the usage.
 const VALUES: &str =
@@ -43,9 +44,9 @@ pub fn show(name: &str, device: Option<&str>) {
         }
     };
     for name in &names {
-        match Kind::find(name) {
+        match Kind::find(name).filter(Kind::is_usable) {
             Some(kind) => text.push_str(&explain(name, &kind)),
-            None => log::error!("Invalid device type: '{name}'"),
+            None => print::error_line(&format!("Invalid device type: '{name}'")),
         }
     }
     let _ = io::stdout().write_all(text.as_bytes());
@@ -53,24 +54,29 @@ pub fn show(name: &str, device: Option<&str>) {
 
 fn explain(name: &str, kind: &Kind) -> String {
     let (description, url) = match kind {
-        Kind::BuiltIn(device) => (format!("{}\n", device.description), format!("{}\n", device.url)),
-        Kind::External(plugin) => (
-            with_end(plugin.information("getinfo-devdescr").unwrap_or_default()),
-            with_end(plugin.information("getinfo-devurl").unwrap_or_default()),
-        ),
+        Kind::BuiltIn(device) => {
+            let url = (!device.url.is_empty()).then(|| format!("{}\n", device.url));
+            (Some(format!("{}\n", device.description)), url)
+        }
+        Kind::External(plugin) => {
+            let text = |verb| plugin.information(verb).map(with_end);
+            (text("getinfo-devdescr"), text("getinfo-devurl"))
+        }
         Kind::Rhcs(program) => {
             let data = program.meta_data().unwrap_or_default();
-            let text = |name| with_end(rhcs::element(&data, name).unwrap_or_default().to_owned());
+            let text = |name| rhcs::element(&data, name).map(|text| with_end(text.to_owned()));
             (text("longdesc"), text("vendor-url"))
         }
-        Kind::Folder(_) => ("\n".to_owned(), String::new()),
+        Kind::Folder(_) => (None, None),
     };
-    let mut text = format!("\n\nSTONITH Device: {name} - {description}");
-    if !url.trim().is_empty() {
+    let mut text = format!("\n\nSTONITH Device: {name} - {}", description.unwrap_or_default());
+    if let Some(url) = url {
         text.push_str(&format!("For more information see {url}"));
     }
+    // A plugin that does not tell its parameters takes no values.
+    let Some(parameters) = kind.parameters() else { return text };
     text.push_str(&format!("List of valid parameter names for {name} STONITH device:\n"));
-    for parameter in kind.parameters() {
+    for parameter in parameters {
         text.push_str(&format!("\t{parameter}\n"));
     }
     text.push_str(
@@ -94,26 +100,35 @@ fn with_end(text: String) -> String {
 
 /// `-m`: the meta-data that Pacemaker reads (agents spec 3.2).
 pub fn meta_data(name: &str, kind: &Kind) -> String {
+    let missing = |what: &str| {
+        let _ = write!(io::stderr(), "stonithRA plugin: no {what}");
+        "<!-- no value -->".to_owned()
+    };
     let (long, short, parameters) = match kind {
         Kind::BuiltIn(device) => {
-            (device.description.to_owned(), device.id.to_owned(), built_in_parameters(device.parameters))
+            let parameters = built_in_parameters(device.parameters);
+            (Some(device.description.to_owned()), Some(device.id.to_owned()), Some(parameters))
         }
         Kind::External(plugin) => {
-            let text = |verb| plugin.information(verb).unwrap_or_default();
-            (text("getinfo-devdescr"), text("getinfo-devid"), text("getinfo-xml"))
+            // What is missing is said at once, as in the original.
+            let text = |verb, what| Some(plugin.information(verb).unwrap_or_else(|| missing(what)));
+            let long = text("getinfo-devdescr", "long description");
+            let short = text("getinfo-devid", "short description");
+            (long, short, text("getinfo-xml", "list of parameters"))
         }
         Kind::Rhcs(program) => {
-            let data = program.meta_data().unwrap_or_default();
-            let inner = rhcs::element(&data, "parameters").unwrap_or_default();
-            let long = rhcs::element(&data, "longdesc").unwrap_or_default().to_owned();
-            (
-                long,
-                format!("fence_{}", name.trim_start_matches("rhcs/")),
-                format!("<parameters>{inner}</parameters>"),
-            )
+            let data = program.meta_data();
+            let inner =
+                |name: &str| data.as_deref().map(|data| rhcs::element(data, name).unwrap_or_default());
+            let parameters = inner("parameters").map(|inner| format!("<parameters>{inner}</parameters>"));
+            let short = data.is_some().then(|| format!("fence_{}", name.trim_start_matches("rhcs/")));
+            (inner("longdesc").map(str::to_owned), short, parameters)
         }
-        Kind::Folder(_) => (String::new(), String::new(), "<parameters></parameters>".to_owned()),
+        Kind::Folder(_) => (None, None, None),
     };
+    let long = long.unwrap_or_else(|| missing("long description"));
+    let short = short.unwrap_or_else(|| missing("short description"));
+    let parameters = parameters.unwrap_or_else(|| missing("list of parameters"));
     format!(
         "<?xml version=\"1.0\"?>\n\
          <!DOCTYPE resource-agent SYSTEM \"ra-api-1.dtd\">\n\

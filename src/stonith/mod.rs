@@ -40,7 +40,7 @@ use std::path::Path;
 
 use crate::types::{DeviceFault, DeviceValues};
 
-use device::{Device, DeviceType, Failure, Values};
+use device::{Code, Device, DeviceType, Failure, Values};
 
 /// THE TABLE of devices that are built in, sorted by name.
 pub const DEVICES: &[&DeviceType] = &[
@@ -98,12 +98,13 @@ impl Kind {
         }
     }
 
-    /// Whether there is such a device at all: a plugin may be missing.
-    fn exists(&self) -> bool {
+    /// Whether there is such a device at all: a plugin may be missing, or be left out because others may
+    /// write to it.
+    fn is_usable(&self) -> bool {
         match self {
             Self::BuiltIn(_) => true,
-            Self::External(plugin) => plugin.exists(),
-            Self::Rhcs(program) => program.exists(),
+            Self::External(plugin) => plugin.is_usable(),
+            Self::Rhcs(program) => program.is_usable(),
             Self::Folder(_) => false,
         }
     }
@@ -121,18 +122,35 @@ impl Kind {
         id.unwrap_or_else(|| name.to_owned())
     }
 
-    /// Names of the parameters that `-n` lists and `-p` takes, in order.
-    pub fn parameters(&self) -> Vec<String> {
+    /// Names of the parameters that `-n` lists and `-p` takes, in order. `None`: a plugin that cannot
+    /// say, and takes no values by position.
+    pub fn parameters(&self) -> Option<Vec<String>> {
         match self {
             Self::BuiltIn(device) => {
                 let listed = device.parameters.iter().filter(|parameter| parameter.listed);
-                listed.map(|parameter| parameter.name.to_owned()).collect()
+                Some(listed.map(|parameter| parameter.name.to_owned()).collect())
             }
             Self::External(plugin) => plugin.parameters(),
             Self::Rhcs(program) => program.parameters(),
-            Self::Folder("external") => external::list(),
-            Self::Folder(_) => rhcs::list(),
+            Self::Folder("external") => Some(external::list()),
+            Self::Folder(_) => Some(rhcs::list()),
         }
+    }
+
+    /// The names, where values given by name need them: the original asks an external plugin for them
+    /// all the same, and rejects the values when it cannot say.
+    ///
+    /// # Errors
+    /// S_OOPS: the plugin cannot say which parameters it has. Nothing was reset.
+    fn names_for(&self, values: &Values) -> Result<(), Failure> {
+        let Self::External(plugin) = self else { return Ok(()) };
+        let Some(names) = plugin.parameters() else {
+            return Err(Failure::silent(Code::OTHER, "the plugin does not tell its parameters"));
+        };
+        for name in names.iter().filter(|name| values.get(name).is_none()) {
+            log::debug!("Cannot get parameter {name} from StonithNVpair");
+        }
+        Ok(())
     }
 
     /// A device with these values.
@@ -146,7 +164,7 @@ impl Kind {
             Self::Rhcs(program) => program.configure(values),
             Self::Folder(folder) => {
                 let text = format!("{folder}_set_config: invoked without subplugin");
-                Err(Failure::report(device::Code::OTHER, text))
+                Err(Failure::report(Code::OTHER, text))
             }
         }
     }
@@ -159,7 +177,7 @@ impl Kind {
 /// There is no such type, or these are not its values.
 pub fn probe(name: &str, values: DeviceValues<'_>) -> Result<(String, String), DeviceFault> {
     let kind = Kind::find(name).ok_or(DeviceFault::Type)?;
-    if !kind.exists() {
+    if !kind.is_usable() {
         return Err(DeviceFault::Values);
     }
     let line = match values {
@@ -172,7 +190,8 @@ pub fn probe(name: &str, values: DeviceValues<'_>) -> Result<(String, String), D
             parameters::first_line(Path::new(path)).ok().flatten().ok_or(DeviceFault::Values)?
         }
     };
-    let values = parameters::positional(&kind.parameters(), &line).ok_or(DeviceFault::Values)?;
+    let names = kind.parameters().ok_or(DeviceFault::Values)?;
+    let values = parameters::positional(&names, &line).ok_or(DeviceFault::Values)?.for_a_check();
     kind.configure(&values).map_err(|_| DeviceFault::Values)?;
     Ok((kind.id(name), line))
 }

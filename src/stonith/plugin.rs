@@ -114,6 +114,7 @@ impl Program {
             return Output { code: -1, text: String::new() };
         }
         let shown = format!("{} {}", self.path.display(), words.join(" "));
+        let shown = shown.trim_end();
         log::debug!("{}_run_cmd: Calling '{shown}'", self.kind);
         let (status, text) = match self.execute(words, variables, input) {
             Ok(result) => result,
@@ -135,6 +136,11 @@ impl Program {
             log::warn!(target: "CRIT", "{}_run_cmd: '{shown}' got signal {signal}", self.kind);
         }
         Output { code, text }
+    }
+
+    /// Whether it is there and would be run.
+    pub fn is_usable(&self) -> bool {
+        matches!(Safety::of(&self.path), Safety::Fine)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -190,11 +196,14 @@ fn is_possible(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
-/// A plugin's code for a request that it did not carry out.
-pub fn request_failed(function: &str, call: &str, host: &str, code: i32) -> Failure {
+/// A plugin's code for a request that it did not carry out, and how the log names that code.
+pub fn request_failed(function: &str, call: &str, host: &str, code: i32, shown: i32) -> Failure {
     // One that was killed has said nothing.
     if (1..128).contains(&code) {
         answer::not_done();
     }
-    Failure::report(Code::RESET_FAILED, format!("{function}: '{call}' for host {host} failed with rc {code}"))
+    Failure::report(
+        Code::RESET_FAILED,
+        format!("{function}: '{call}' for host {host} failed with rc {shown}"),
+    )
 }

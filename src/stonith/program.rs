@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::device::{Action, Code, Device, Failure, Values};
+use super::device::{Action, Code, Device, Unconfigured, Values};
 use super::{answer, help, list, messages, parameters, Kind};
 use crate::sys::getopt::Options;
 use crate::sys::print;
@@ -17,9 +17,11 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
     let name = called_as.rsplit('/').next().unwrap_or(called_as);
     let request = match Request::parse(called_as, words) {
         Ok(request) => request,
-        Err(complaints) => {
-            complaints.iter().for_each(|text| print::error_line(text));
-            let _ = io::stderr().write_all(help::usage(name).as_bytes());
+        Err(complaint) => {
+            complaint.texts.iter().for_each(|text| print::error_line(text));
+            if complaint.shows_usage {
+                let _ = io::stderr().write_all(help::usage(name).as_bytes());
+            }
             return Code::BAD_CONFIG.0;
         }
     };
@@ -29,6 +31,10 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         std::env::set_var("HA_debug", "2");
     }
     messages::install(request.debug);
+    if request.asks_help || request.lists_types {
+        // As the original: what plugins have to complain of, `-n` and `-m` of their type show.
+        log::set_max_level(log::LevelFilter::Off);
+    }
     answer::end_with_asker();
     let result = run(name, &request);
     result.err().map_or(0, |code| code.0)
@@ -50,7 +56,7 @@ struct Request {
     source: Source,
     action: Action,
     node: Option<String>,
-    count: i64,
+    count: i32,
     lists_hosts: bool,
     asks_status: bool,
     lists_types: bool,
@@ -62,23 +68,35 @@ struct Request {
     debug: bool,
 }
 
+/// What is wrong with a command line.
+struct Complaint {
+    texts: Vec<String>,
+    shows_usage: bool,
+}
+
+/// A complaint with the usage behind it.
+fn usage(text: impl Into<String>) -> Complaint {
+    Complaint { texts: vec![text.into()], shows_usage: true }
+}
+
 impl Request {
-    /// The error is what stands in front of the usage.
-    fn parse(called_as: &str, words: &[String]) -> Result<Self, Vec<String>> {
+    fn parse(called_as: &str, words: &[String]) -> Result<Self, Complaint> {
         let mut options = Options::parse(called_as, words, "c:F:p:t:T:EsnSlLmvhVd");
         if !options.errors.is_empty() {
-            return Err(options.errors);
+            return Err(Complaint { texts: options.errors, shows_usage: true });
         }
-        let action = match options.argument('T') {
-            None => Action::Reset,
-            Some(word) => Action::from_word(word).ok_or_else(|| vec![format!("bad reset type [{word}]")])?,
-        };
-        let count = match options.argument('c') {
-            None => 1,
-            Some(word) => leading_number(word)
-                .filter(|count| *count >= 1)
-                .ok_or_else(|| vec![format!("bad count [{word}]")])?,
-        };
+        let (mut action, mut count) = (Action::Reset, 1);
+        // Each one counts, not the last alone: what was meant is not for this program to guess.
+        for (letter, word) in &options.flags {
+            match letter {
+                'T' => {
+                    action =
+                        Action::from_word(word).ok_or_else(|| usage(format!("bad reset type [{word}]")))?
+                }
+                'c' => count = positive(word).ok_or_else(|| usage(format!("bad count [{word}]")))?,
+                _ => {}
+            }
+        }
         let source = Self::source(&mut options)?;
         let has = |letter| options.has(letter);
         let request = Self {
@@ -104,27 +122,27 @@ impl Request {
             || request.shows_meta_data;
         let answers = request.asks_help || request.asks_version;
         let enough = options.parameters.len() == 1 || (options.parameters.is_empty() && without_node);
-        let typed = request.device.is_some() || request.lists_types;
-        if answers || (enough && typed) {
+        if answers || enough {
             Ok(request)
         } else {
-            Err(Vec::new())
+            Err(Complaint { texts: Vec::new(), shows_usage: true })
         }
     }
 
-    fn source(options: &mut Options) -> Result<Source, Vec<String>> {
-        let (named, others): (Vec<String>, Vec<String>) =
-            std::mem::take(&mut options.parameters).into_iter().partition(|word| word.contains('='));
-        options.parameters = others;
-        if named.len() > parameters::NAMED_MAX {
-            return Err(vec!["Too many name=value style arguments".into()]);
-        }
+    fn source(options: &mut Options) -> Result<Source, Complaint> {
+        // Behind the node there are no more values.
+        let named = options.parameters.iter().take_while(|word| word.contains('=')).count();
+        let named: Vec<String> = options.parameters.drain(..named).collect();
         let ways = ['p', 'F', 'E'].iter().filter(|letter| options.has(**letter)).count();
         if ways > 1 {
-            return Err(vec!["Please use just one of -F, -p, and -E options".into()]);
+            return Err(usage("Please use just one of -F, -p, and -E options"));
         }
         if ways > 0 && !named.is_empty() {
-            return Err(vec!["Cannot mix name=value and -p, -F, or -E style arguments".into()]);
+            return Err(usage("Cannot mix name=value and -p, -F, or -E style arguments"));
+        }
+        if named.len() > parameters::NAMED_MAX {
+            let texts = vec!["Too many name=value style arguments".into()];
+            return Err(Complaint { texts, shows_usage: false });
         }
         let split = |word: String| word.split_once('=').map(|(name, value)| (name.into(), value.into()));
         Ok(if let Some(text) = options.argument('p') {
@@ -141,12 +159,14 @@ impl Request {
     }
 }
 
-/// As the C library reads a number: what follows it does not count.
-fn leading_number(word: &str) -> Option<i64> {
+/// A count, as the C library reads a number: what follows it does not count, and 32 bits of it are left.
+fn positive(word: &str) -> Option<i32> {
     let word = word.trim_start();
     let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    word[..word.len() - digits.len() + end].parse().ok()
+    // More than 64 bits are none: as the largest number, whose last 32 bits are -1.
+    let number: i64 = word[..word.len() - digits.len() + end].parse().ok()?;
+    Some(number as i32).filter(|number| *number >= 1)
 }
 
 /// Process lists show no values: one of them may be a password.
@@ -172,14 +192,18 @@ fn run(name: &str, request: &Request) -> Result<(), Code> {
         list().iter().for_each(|name| print::line(name));
         return Ok(());
     }
-    let device = request.device.as_deref().unwrap_or_default();
+    let Some(device) = request.device.as_deref() else {
+        log::error!("Must specify device type (-t option)");
+        let _ = io::stderr().write_all(help::usage(name).as_bytes());
+        return Err(Code::BAD_CONFIG);
+    };
     let Some(kind) = Kind::find(device) else {
         log::error!("Invalid device type: '{device}'");
         return Err(Code::OTHER);
     };
     if request.lists_names {
-        let names: String = kind.parameters().iter().map(|name| format!("{name}  ")).collect();
-        print::line(&names);
+        let names = kind.parameters().unwrap_or_default();
+        print::line(&names.iter().map(|name| format!("{name}  ")).collect::<String>());
         return Ok(());
     }
     if request.shows_meta_data {
@@ -201,18 +225,25 @@ fn configure(
     let values = match source {
         Source::Named(pairs) => Values::new(pairs.clone()),
         Source::Environment => {
-            parameters::from_environment(&kind.parameters(), |name| std::env::var(name).ok())
+            let Some(names) = kind.parameters() else {
+                print::error_line(&format!("Invalid config info for {device} device."));
+                return Err(Code::BAD_CONFIG);
+            };
+            parameters::from_environment(&names, |name| std::env::var(name).ok())
         }
         Source::Text(text) => {
             let names = kind.parameters();
-            parameters::positional(&names, text).ok_or_else(|| {
-                let shown = if names.iter().any(|name| parameters::is_secret(name)) { "..." } else { text };
+            let values = names.as_ref().and_then(|names| parameters::positional(names, text));
+            values.ok_or_else(|| {
+                // Without names any of them may be one.
+                let secret = names.is_none_or(|names| names.iter().any(|name| parameters::is_secret(name)));
+                let shown = if secret && !text.is_empty() { "..." } else { text };
                 print::error_line(&format!("Invalid STONITH -p parameter [{shown}]"));
                 Code::BAD_CONFIG
             })?
         }
         Source::File(path) => read_file(device, kind, path)?,
-        Source::Nothing if kind.parameters().is_empty() => Values::default(),
+        Source::Nothing if kind.parameters().is_some_and(|names| names.is_empty()) => Values::default(),
         Source::Nothing => {
             print::error_line(
                 "Must specify either -p option, -F option, -E option, or name=value style arguments",
@@ -221,7 +252,11 @@ fn configure(
             return Err(Code::BAD_CONFIG);
         }
     };
-    match (kind.configure(&values), source) {
+    let checked = match source {
+        Source::Named(_) => kind.names_for(&values),
+        _ => Ok(()),
+    };
+    match (checked.and_then(|()| kind.configure(&values)), source) {
         (Ok(configured), _) => Ok(Some(configured)),
         (Err(_), Source::File(_)) => {
             log::error!("Invalid config file for {device} device.");
@@ -229,8 +264,10 @@ fn configure(
         }
         (Err(failure), Source::Named(_)) => {
             print::error_line(&format!("Invalid config info for {device} device"));
-            print::error_line("Valid config names are:");
-            kind.parameters().iter().for_each(|name| print::error_line(&format!("\t{name}")));
+            if let Some(names) = kind.parameters() {
+                print::error_line("Valid config names are:");
+                names.iter().for_each(|name| print::error_line(&format!("\t{name}")));
+            }
             Err(failure.code)
         }
         (Err(_), _) => {
@@ -241,17 +278,21 @@ fn configure(
 }
 
 fn read_file(device: &str, kind: &Kind, path: &str) -> Result<Values, Code> {
-    let line = parameters::first_line(Path::new(path)).unwrap_or_else(|_| {
-        log::warn!(target: "CRIT", "Cannot open {path}");
+    let line = parameters::first_line(Path::new(path)).unwrap_or_else(|error| {
+        if error.raw_os_error() != Some(libc::EISDIR) {
+            log::warn!(target: "CRIT", "Cannot open {path}");
+        }
         None
     });
-    line.and_then(|line| parameters::positional(&kind.parameters(), &line)).ok_or_else(|| {
+    let values = line.and_then(|line| parameters::positional(&kind.parameters()?, &line));
+    values.ok_or_else(|| {
         log::error!("Invalid config file for {device} device.");
         Code::BAD_CONFIG
     })
 }
 
-/// Status, hosts and action, in this order, as often as wanted. What comes last decides the code.
+/// Status, hosts and action, in this order, as often as wanted. What comes last decides the code; a list
+/// decides only when it fails.
 fn carry_out(device: &str, configured: Option<Box<dyn Device>>, request: &Request) -> Result<(), Code> {
     let mut configured = configured.unwrap_or_else(|| Box::new(Unconfigured));
     let mut result = Ok(());
@@ -264,16 +305,14 @@ fn carry_out(device: &str, configured: Option<Box<dyn Device>>, request: &Reques
             say_status(device, request.silent, result.is_ok());
         }
         if request.lists_hosts {
-            result = match configured.hosts() {
-                Ok(hosts) => {
-                    hosts.iter().for_each(|host| print::line(host));
-                    Ok(())
-                }
+            match configured.hosts() {
+                // A status that failed is none the better for it.
+                Ok(hosts) => hosts.iter().for_each(|host| print::line(host)),
                 Err(_) => {
                     log::error!("Could not list hosts for {device}.");
-                    Err(Code::NO_LIST)
+                    result = Err(Code::NO_LIST);
                 }
-            };
+            }
         }
         if let Some(node) = &request.node {
             result = configured.request(request.action, node).map_err(|failure| {
@@ -296,36 +335,17 @@ fn say_status(device: &str, silent: bool, fine: bool) {
     }
 }
 
-/// A device whose values were rejected.
-struct Unconfigured;
-
-impl Device for Unconfigured {
-    fn hosts(&mut self) -> Result<Vec<String>, Failure> {
-        Err(not_configured())
-    }
-
-    fn status(&mut self) -> Result<(), Failure> {
-        Err(not_configured())
-    }
-
-    fn request(&mut self, _: Action, _: &str) -> Result<(), Failure> {
-        Err(not_configured())
-    }
-}
-
-fn not_configured() -> Failure {
-    Failure::silent(Code::INVALID, "the device is not configured")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_as_the_c_library_reads_them() {
-        assert_eq!(leading_number("2x"), Some(2));
-        assert_eq!(leading_number("-3"), Some(-3));
-        assert_eq!(leading_number("x"), None);
-        assert_eq!(leading_number("99999999999999999999"), None);
+        assert_eq!(positive("2x"), Some(2));
+        assert_eq!(positive(" +2"), Some(2));
+        assert_eq!(positive("4294967297"), Some(1));
+        for wrong in ["-3", "0", "x", "2147483648", "4294967296", "99999999999999999999"] {
+            assert_eq!(positive(wrong), None, "{wrong}");
+        }
     }
 }

@@ -9,6 +9,8 @@ use crate::config::below_root;
 
 /// The parameter that the program does not get: who is behind the device.
 const HOSTS: &str = "hostlist";
+/// What the original makes of every code but zero; a line of its own tells the program's.
+const FAILED: i32 = -1;
 /// Parameters that are ours to set.
 const OURS: [&str; 4] = ["action", "option", "agent", "nodename"];
 /// Parameters that are taken from a program's meta-data.
@@ -40,25 +42,37 @@ impl Rhcs {
         Self { name: name.to_owned(), program }
     }
 
-    /// Its file is there.
-    pub fn exists(&self) -> bool {
-        self.program.path.is_file()
+    /// It would be run.
+    pub fn is_usable(&self) -> bool {
+        self.program.is_usable()
     }
 
     /// The program's own meta-data; `None` when it has none.
     pub fn meta_data(&self) -> Option<String> {
-        let output = self.program.run(&["-o", "metadata"], &[], "", false);
-        if output.code == 0 {
-            return Some(output.text);
+        let (code, text) = self.run(&["-o", "metadata"], "");
+        if code != 0 {
+            log::warn!(target: "CRIT", "load_metadata: '{} metadata' failed with rc {FAILED}", self.name);
+            return None;
         }
-        let text = format!("load_metadata: '{} metadata' failed with rc {}", self.name, output.code);
-        log::warn!(target: "CRIT", "{text}");
-        None
+        let data = text.contains("<resource-agent").then_some(text);
+        if data.is_none() {
+            log::warn!(target: "CRIT", "load_metadata: could not parse metadata");
+        }
+        data
     }
 
-    /// What `-n` lists.
-    pub fn parameters(&self) -> Vec<String> {
-        self.meta_data().map(|text| parameter_names(&text)).unwrap_or_default()
+    /// What `-n` lists; `None` when the program cannot say: then it takes no values by position.
+    pub fn parameters(&self) -> Option<Vec<String>> {
+        self.meta_data().map(|text| parameter_names(&text))
+    }
+
+    /// Its code and output; a code that is no success is logged.
+    fn run(&self, words: &[&str], input: &str) -> (i32, String) {
+        let output = self.program.run(words, &[], input, false);
+        if (1..128).contains(&output.code) {
+            log::warn!(target: "CRIT", "rhcs_run_cmd: fence agent exit code: {}", output.code);
+        }
+        (output.code, output.text)
     }
 
     /// A device with these values.
@@ -110,8 +124,7 @@ impl Configured {
         for (name, value) in self.values.pairs().iter().filter(|(name, _)| name != HOSTS) {
             input.push_str(&format!("{name}={value}\n"));
         }
-        let output = self.program.program.run(&[], &[], &input, false);
-        (output.code, output.text)
+        self.program.run(&[], &input)
     }
 }
 
@@ -128,9 +141,9 @@ impl Device for Configured {
         if code == 0 {
             return Ok(());
         }
-        let text = format!("rhcs_status: '{} monitor' failed with rc {code}", self.program.name);
-        log::warn!("{text}");
-        Err(Failure::silent(Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)), text))
+        let text = format!("rhcs_status: '{} monitor' failed with rc {FAILED}", self.program.name);
+        log::warn!(target: "CRIT", "{text}");
+        Err(Failure::silent(Code::NO_LIST, format!("{text} (it ended with {code})")))
     }
 
     fn request(&mut self, action: Action, host: &str) -> Result<(), Failure> {
@@ -148,7 +161,7 @@ impl Device for Configured {
         if code == 0 {
             return Ok(());
         }
-        Err(request_failed("rhcs_reset_req", &format!("{} {word}", self.program.name), host, code))
+        Err(request_failed("rhcs_reset_req", &format!("{} {word}", self.program.name), host, code, FAILED))
     }
 }
 

@@ -63,6 +63,8 @@ fn open(path: &str, who: &str) -> Result<SerialLine, Failure> {
     SerialLine::open(path, BAUD).map_err(|error| {
         let text = match error.raw_os_error() {
             Some(libc::EBUSY) => format!("{who}: TtyLock failed."),
+            // It opens, and is no serial line.
+            Some(libc::ENOTTY) => format!("{who}: Can't set attributes {path} : {}", io_text(&error)),
             _ => format!("{who}: Can't open {path} : {}", io_text(&error)),
         };
         Failure::report(Code::OTHER, text)
@@ -156,7 +158,8 @@ impl Device for Rps10 {
         };
         let (_line, mut dialogue) = self.connect()?;
         let (letter, states, limit_s): (char, &[&str], u32) = match action {
-            Action::Reset => ('T', &["Off", "On"], 14),
+            // That it is on says nothing: before that it has to have been off.
+            Action::Reset => ('T', &["Off"], 14),
             Action::On => ('1', &["On"], 5),
             Action::Off => ('0', &["Off"], 5),
         };

@@ -1,7 +1,9 @@
 //! `apcmastersnmp` and `wti_mpc`: power switches by SNMP (agents spec 3.5).
 
 use super::answer;
-use super::device::{common, Action, Code, Device, DeviceType, Failure, Pace, Parameter, Values};
+use super::device::{
+    common, Action, Code, Device, DeviceType, Failure, Pace, Parameter, Unconfigured, Values,
+};
 use super::snmp::{oid, Agent, SnmpError, Value};
 
 /// Row of the table.
@@ -11,7 +13,10 @@ pub const APC: DeviceType = DeviceType {
     id: "APC MasterSwitch by SNMP",
     description: "APC MasterSwitch by SNMP version 1. Several may talk with it at a time.",
     url: "http://www.apc.com/",
-    configure: |values| Ok(Box::new(Apc::configure(values)?)),
+    configure: |values| match values.is_check() {
+        true => checked(values),
+        false => Ok(Box::new(Apc::configure(values)?)),
+    },
 };
 
 const MIB: Parameter = Parameter::required("mib-version", "MIB", "Version of the device's objects: 1 or 3");
@@ -24,7 +29,10 @@ pub const WTI: DeviceType = DeviceType {
     description:
         "Power switches of Western Telematic (MPC) by SNMP version 1. Several may talk with it at a time.",
     url: "http://www.wti.com/",
-    configure: |values| Ok(Box::new(Wti::configure(values)?)),
+    configure: |values| match values.is_check() {
+        true => groups(values).and_then(|_| checked(values)),
+        false => Ok(Box::new(Wti::configure(values)?)),
+    },
 };
 
 const APC_NAME: &str = "APC MasterSwitch (SNMP)";
@@ -49,12 +57,29 @@ const SYSTEM_NAME: &str = "1.3.6.1.2.1.1.5";
 const WTI_GROUPS_1: (&str, &str) = ("1.3.6.1.4.1.2634.3.1.3.1.2", "1.3.6.1.4.1.2634.3.1.3.1.3");
 const WTI_GROUPS_3: (&str, &str) = ("1.3.6.1.4.1.2634.3.100.300.1.2", "1.3.6.1.4.1.2634.3.100.300.1.3");
 
+fn port(values: &Values) -> Result<u16, Failure> {
+    let port = values.need("port")?.trim().parse();
+    port.map_err(|_| Failure::report(Code::INVALID, "the port is no number from 0 to 65535"))
+}
+
+/// The values can be those of a switch; which outlets it has shows when it is needed.
+fn checked(values: &Values) -> Result<Box<dyn Device>, Failure> {
+    port(values)?;
+    values.need("ipaddr").and_then(|_| values.need("community"))?;
+    Ok(Box::new(Unconfigured))
+}
+
+/// The objects of the version of the MIB.
+fn groups(values: &Values) -> Result<(&'static str, &'static str), Failure> {
+    match values.need("mib-version")?.trim() {
+        "1" => Ok(WTI_GROUPS_1),
+        "3" => Ok(WTI_GROUPS_3),
+        _ => Err(Failure::report(Code::INVALID, "mib-version is neither 1 nor 3")),
+    }
+}
+
 fn open(values: &Values) -> Result<Agent, Failure> {
-    let port = values
-        .need("port")?
-        .trim()
-        .parse()
-        .map_err(|_| Failure::report(Code::INVALID, "the port is no number from 0 to 65535"))?;
+    let port = port(values)?;
     let (address, community) = (values.need("ipaddr")?, values.need("community")?);
     Agent::open(address, port, community, values.pace())
         .map_err(|_| Failure::report(Code::ACCESS, format!("cannot resolve hostname '{address}'")))
@@ -177,11 +202,7 @@ struct Wti {
 
 impl Wti {
     fn configure(values: &Values) -> Result<Self, Failure> {
-        let groups = match values.need("mib-version")?.trim() {
-            "1" => WTI_GROUPS_1,
-            "3" => WTI_GROUPS_3,
-            _ => return Err(Failure::report(Code::INVALID, "mib-version is neither 1 nor 3")),
-        };
+        let groups = groups(values)?;
         Ok(Self { agent: open(values)?, groups })
     }
 

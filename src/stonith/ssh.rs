@@ -19,6 +19,9 @@ pub const TYPE: DeviceType = DeviceType {
 const PINGS_MAX: u32 = 15;
 /// Longest wait for the connection, seconds; the original has none.
 const CONNECT_MAX_S: u32 = 30;
+/// A host that stops answering is left after three times so many seconds (ssh_config(5),
+/// ServerAliveInterval and its count).
+const ALIVE_S: u32 = 10;
 
 fn configure(values: &Values) -> Result<Box<dyn Device>, Failure> {
     let hosts = values.host_list("hostlist")?;
@@ -64,7 +67,8 @@ impl Device for Ssh {
         let program = if action == Action::Off { "/sbin/poweroff" } else { "/sbin/reboot" };
         let line = format!("echo 'sleep 2; {program} -nf' | SHELL=/bin/sh at now >/dev/null 2>&1");
         let limit = format!("ConnectTimeout={CONNECT_MAX_S}");
-        let words = ["-q", "-x", "-n", "-o", &limit, "-l", "root", host, &line];
+        let alive = format!("ServerAliveInterval={ALIVE_S}");
+        let words = ["-q", "-x", "-n", "-o", &limit, "-o", &alive, "-l", "root", host, &line];
         match quiet(Command::new("ssh").args(words)) {
             Ok(status) if status.success() => {
                 super::answer::begun();

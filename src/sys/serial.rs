@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::termios::{tcflush, FlushArg};
 use serialport::{DataBits, FlowControl, Parity, StopBits, TTYPort};
@@ -32,7 +33,11 @@ fn open_with(path: &str, baud: u32, flow_control: FlowControl) -> io::Result<Own
         .parity(Parity::None)
         .stop_bits(StopBits::One)
         .flow_control(flow_control);
-    let port = TTYPort::open(&builder)?;
+    let port = TTYPort::open(&builder).map_err(|error| match error.description == Errno::ENOTTY.desc() {
+        // The crate keeps the words of an error and not its number.
+        true => io::Error::from_raw_os_error(libc::ENOTTY),
+        false => error.into(),
+    })?;
     // SAFETY: into_raw_fd hands the open descriptor over; nobody else has it.
     let line = unsafe { OwnedFd::from_raw_fd(port.into_raw_fd()) };
     // The crate makes it wait.

@@ -10,7 +10,8 @@ use crate::PATIENCE;
 
 #[test]
 fn the_next_device_takes_over_from_one_that_hangs_refuses_or_breaks_off() {
-    let more = ["stonith_timeout 2", "stonith_delay 0"];
+    // Everything is logged: the password must not be.
+    let more = ["stonith_timeout 2", "stonith_delay 0", "debug 255"];
     let Some(pair) = Fenced::running(&["hang", "refuse", "drop", "good"], &more) else { return };
     let page = pair.world.host("node2").expect("host").run(&["/ha", "status"]).expect("status").stdout;
     assert!(page.contains("Guard: the other node is reset before it is taken over"), "{page}");

@@ -4,8 +4,12 @@
 //! switch that first does not know it, and node1, which runs on, hears that it was reset. A third host
 //! records what is on the wire.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use ha_core::demo::host::{Host, LOG};
 use ha_core::demo::world::{HostKind, Way, World, SERVICE_ADDRESS};
+use ha_core::ipc::client::Client;
 use ha_core::wire::decode_datagram;
 use ha_core::wire::message::Message;
 
@@ -23,6 +27,54 @@ const HEARD: &str = "/var/log/heard";
 /// spec 4.1, and packets recorded).
 const FIELDS: [&str; 10] = ["t", "node", "result", "src", "srcuuid", "seq", "hg", "ts", "ld", "ttl"];
 
+/// What a client on a node was given of this type, a line each, and how long it stays.
+const SEEN: &str = "/var/log/fencing-seen";
+const CLIENT_LIMIT_MS: u64 = 240_000;
+const CLIENT_LIMIT: Duration = Duration::from_millis(CLIENT_LIMIT_MS);
+
+/// Not a test: a client on either kind; of each `stonith` message the subject, the result, the sender and
+/// all names of fields in their order.
+#[test]
+fn inside_client() {
+    if !stranger::is_inside() {
+        return;
+    }
+    let mut client = Client::sign_on(Path::new("/var/run/heartbeat/register"), 5000).expect("sign on");
+    let end = Instant::now() + CLIENT_LIMIT;
+    client.allow_ms(CLIENT_LIMIT_MS);
+    let mut seen = String::new();
+    std::fs::write(SEEN, &seen).expect("write");
+    while let Ok(message) = client.next_message(end) {
+        if message.kind() == "stonith" {
+            let word = |name: &str| message.text(name).unwrap_or("-");
+            let names = message.fields().iter().map(|field| field.name.as_str());
+            // The original's clients get the signature of a packet too, ours what it stands for.
+            let names: Vec<&str> = names.filter(|name| *name != "auth").collect();
+            let told = format!("{} {} by {}", word("node"), word("result"), word("src"));
+            let line = format!("{told}: {}\n", names.join(" "));
+            // How often it is tried again is chance.
+            if !seen.contains(&line) {
+                seen.push_str(&line);
+            }
+            std::fs::write(SEEN, &seen).expect("write");
+        }
+    }
+}
+
+/// Clients on both nodes, which are ready.
+fn start_clients(world: &World) {
+    for host in &world.hosts()[..2] {
+        stranger::start_inside(host, "fencing::inside_client");
+        wait_for(world, "the client is signed on", PATIENCE, || {
+            host.run(&["test", "-e", SEEN]).expect("test").code == Some(0)
+        });
+    }
+}
+
+fn seen(host: &Host) -> String {
+    host.read_file(SEEN).unwrap_or_default()
+}
+
 /// What a story left.
 #[derive(Debug)]
 struct Traces {
@@ -32,6 +84,8 @@ struct Traces {
     kinds: Vec<String>,
     /// What node1's script heard.
     heard: String,
+    /// What clients of both nodes were given.
+    clients: [String; 2],
     /// node2's lines about fencing, without times and numbers, sorted.
     lines: Vec<String>,
 }
@@ -60,6 +114,11 @@ fn a_reset_is_told_alike_and_heard_by_both_kinds() {
     };
     assert_eq!(words(ours), words(original));
     assert_eq!(ours.heard, original.heard);
+    assert_eq!(ours.clients, original.clients);
+    for result in ["badhost", "OK"] {
+        let told = format!("node1 {result} by node2: ");
+        assert!(ours.clients.iter().all(|seen| seen.contains(&told)), "{told}{:?}", ours.clients);
+    }
     assert_eq!(ours.lines, original.lines);
     assert_eq!(ours.kinds, original.kinds);
 }
@@ -73,6 +132,7 @@ fn story(kinds: [HostKind; 2]) -> Option<Traces> {
     if long() {
         goodbye_needs_no_reset(&world);
     }
+    start_clients(&world);
     switches::set_fault(&world, 0, Fault::NotListed);
     let log_start = log_of(node(1)).len();
     world.cut_one_way("node1", "eth1", Way::From).expect("cut");
@@ -80,6 +140,12 @@ fn story(kinds: [HostKind; 2]) -> Option<Traces> {
     wait_for(&world, "a failed attempt", PATIENCE, || logs("STONITH of node1 failed.  Retrying..."));
     assert!(!world.owners(SERVICE_ADDRESS).expect("owners").contains(&"node2"), "taken unfenced");
     assert_eq!(switches::deeds(&world, 0), Vec::<String>::new());
+    if long() {
+        // It breaks off when it is told to switch. (Of a list that it cannot read the original makes a success.)
+        switches::set_fault(&world, 0, Fault::HangsUp);
+        let told = || seen(node(1)).contains("node1 bad by node2: ");
+        wait_for(&world, "an attempt that goes wrong", 3 * PATIENCE, told);
+    }
     switches::set_fault(&world, 0, Fault::None);
     wait_for(&world, "the takeover", PATIENCE, || {
         let owners = world.owners(SERVICE_ADDRESS).expect("owners");
@@ -104,8 +170,41 @@ fn story(kinds: [HostKind; 2]) -> Option<Traces> {
         sent,
         kinds: kinds_sent,
         heard: heard(),
+        clients: [0, 1].map(|place| seen(node(place))),
         lines: fencing_lines(&log_of(node(1))[log_start..]),
     })
+}
+
+/// Without a device either kind says so and takes over: first ours, which node1 hears, then the original,
+/// cut off in turn.
+#[test]
+fn without_a_device_both_say_so_alike() {
+    let kinds = [HostKind::Original, HostKind::Ours];
+    let Some(pair) = crate::pair::pair(kinds, &["auto_failback off"]) else { return };
+    pair.start_both();
+    pair.settled("local", "local");
+    let world = &pair.world;
+    start_clients(world);
+    let hosts = &world.hosts()[..2];
+    for (cut, host) in [("node1", &hosts[1]), ("node2", &hosts[0])] {
+        for device in ["eth0", "eth1"] {
+            world.cut_one_way(cut, device, Way::From).expect("cut");
+        }
+        let told = format!("{cut} n_stnth by {}: ", host.name());
+        wait_for(world, "the word of no device", PATIENCE, || seen(host).contains(&told));
+        for line in ["WARN: No STONITH device configured.", "WARN: Shared disks are not protected."] {
+            wait_for(world, line, PATIENCE, || log_of(host).contains(line));
+        }
+    }
+    wait_for(world, "node1 hears node2", PATIENCE, || seen(&hosts[0]).contains("by node2"));
+    let names = |host: usize, source: &str| {
+        let text = seen(&hosts[host]);
+        let line = text.lines().find(|line| line.contains(source)).map(str::to_owned);
+        line.and_then(|line| Some(line.split_once(": ")?.1.to_owned()))
+    };
+    // What a client gets of its own node, and what comes over the network.
+    assert_eq!(names(1, "by node2"), names(0, "by node1"));
+    assert_eq!(names(0, "by node2"), names(0, "by node1"));
 }
 
 fn log_of(host: &Host) -> String {

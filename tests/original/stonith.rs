@@ -30,6 +30,13 @@ esac
 /// One that ends by a signal.
 const KILLED: &str = "#!/bin/sh\ncase $1 in getconfignames) echo hostlist;; *) kill -9 $$;; esac\n";
 
+/// One that cannot say anything of itself, one that has nothing to say, one that names itself alone.
+const FAILS: &str = "#!/bin/sh\nexit 3\n";
+const SILENT: &str = "#!/bin/sh\nexit 0\n";
+const FENCE_FAILS: &str =
+    "#!/bin/sh\n[ \"$1\" = -o ] && exec sed -n '/^<?xml/,/^<.resource/p' \"${0%fails}t\"\n\
+                           cat >/dev/null\nexit 2\n";
+
 const FENCE: &str = r#"#!/bin/sh
 if [ "$1" = -o ]; then
 cat <<X
@@ -109,6 +116,71 @@ const COMMANDS: &[&str] = &[
     "-t rhcs/t ipaddr=1 passwd='x y' hostlist=A -T off c",
     "-t rhcs/nosuch -n",
     "-t rhcs -n",
+    // The type is missing, one bad word among several, values behind the node, numbers of any size.
+    "-l",
+    "-n x",
+    "-",
+    "-T bad -T reset -t null -p a x",
+    "-T reset -T off -t null -p a x",
+    "-c 0 -c 2 -t null -p a -l",
+    "-c ' +2x' -t null -p a -l",
+    "-c 4294967297 -t null -p a -l",
+    "-c 4294967296 -t null -p a -l",
+    "-c 99999999999999999999 -t null -p a -l",
+    "-t null x hostlist=a",
+    "x hostlist=a -t null -S",
+    "hostlist=a -t null -lS x",
+    "-t null -p '' -l",
+    "-t null -F FOLDER -l",
+    "-t null -F FOLDER/unended -l",
+    "-t null -F FOLDER/tabs -lS",
+    "-t null -l MANY",
+    "-t null -p x -l MANY",
+    // Help for what is not there, and for plugins that say little.
+    "-h -t nosuch",
+    "-h -t external/nosuch",
+    "-h -t external/writable",
+    "-h -t external",
+    "-h -t external/fails",
+    "-h -t external/silent",
+    "-h -t external/killed",
+    "-h -t rhcs/silent",
+    "-m -t external/fails",
+    // A status that failed is none the better for a list of hosts.
+    "-t external/t aa=3 -lS",
+    "-t external/t aa=3 -c 2 -lS",
+    "-t rps10 -p '/dev/nosuch node1 0' -lS",
+    "-t rps10 serial_to_targets='/dev/null node1 1' -S",
+    "-t apcsmart -p '/dev/null a' -T off z",
+    // A plugin that cannot name its parameters takes no values.
+    "-t external/fails a=b -S",
+    "-t external/fails -E -S",
+    "-t external/fails -F FOLDER/good -S",
+    "-t external/fails -S",
+    "-t external/silent -S",
+    "-t external/silent a=b -lS x",
+    "-t external/t aa=0 PATH=/bin -T reset x",
+    "-t rhcs/silent -n",
+    "-t rhcs/silent -F FOLDER/good x",
+    "-t rhcs/silent -S",
+    "-t rhcs/fails ipaddr=1 hostlist=a -lS",
+    "-t rhcs/fails ipaddr=1 hostlist=a -T reset a",
+];
+
+/// Command lines without a terminal: each word on the stream that is its own.
+const SPLIT: &[&str] = &[
+    "-t null -p 'a B' -lS x",
+    "-d -t null -p a -S",
+    "-t nosuch -l",
+    "-h -t nosuch",
+    "-l",
+    "-t null -n",
+    "-t null a=b -l",
+    "-c 0 -t null -p a -l",
+    "-t external/t aa=3 -lS",
+    "-t external/t -h",
+    "-t external/fails -m",
+    "-t rhcs/fails ipaddr=1 hostlist=a -lS",
 ];
 
 /// A folder of plugins for both, which nobody else sees.
@@ -135,6 +207,12 @@ impl Stage {
         fs::create_dir(plugins.join("rhcs")).expect("folder");
         stage.write("plugins/external/t", PLUGIN, 0o755);
         stage.write("plugins/external/killed", KILLED, 0o755);
+        stage.write("plugins/external/fails", FAILS, 0o755);
+        stage.write("plugins/external/silent", SILENT, 0o755);
+        stage.write("plugins/rhcs/fence_silent", SILENT, 0o755);
+        stage.write("plugins/rhcs/fence_fails", FENCE_FAILS, 0o755);
+        stage.write("unended", "node1 node2", 0o644);
+        stage.write("tabs", "\tnode1\tnode2 \n", 0o644);
         stage.write("plugins/external/writable", PLUGIN, 0o777);
         stage.write("plugins/external/plain", PLUGIN, 0o644);
         stage.write("plugins/rhcs/fence_t", FENCE, 0o755);
@@ -163,7 +241,7 @@ impl Stage {
 
     /// What a person at a terminal sees of one program, exit code included.
     fn at_terminal(&self, program: &str, words: &str) -> String {
-        let words = words.replace("FOLDER", &self.folder.path().display().to_string());
+        let words = self.filled(words);
         self.write("command", &format!("{program} {words}; echo \"exit $?\""), 0o644);
         let line = format!("script -qec 'sh {}' /dev/null", self.path("command").display());
         let output = self.shell(&line);
@@ -171,6 +249,29 @@ impl Stage {
         // The original adds an empty line to each line of a plugin; its libraries have a log of their own.
         let told = |line: &&str| !line.is_empty() && !line.starts_with("** (process:");
         text.lines().filter(told).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The command line with what stands for something else.
+    fn filled(&self, words: &str) -> String {
+        let many: Vec<String> = (0..51).map(|number| format!("a{number}=b")).collect();
+        let words = words.replace("FOLDER", &self.folder.path().display().to_string());
+        words.replace("MANY", &many.join(" "))
+    }
+
+    /// What one program writes where there is no terminal: exit code, standard output, standard error.
+    fn without_terminal(&self, program: &str, words: &str) -> (Option<i32>, String, String) {
+        let output = self.shell(&format!("{program} {}", self.filled(words)));
+        let text = |bytes: &[u8]| {
+            let told = String::from_utf8_lossy(bytes).replace(program, ORIGINAL);
+            let lines = told.lines().filter(|line| !line.is_empty() && !line.starts_with("** (process:"));
+            // A line of the log: without its time and the number of the process.
+            let plain = |line: &str| match line.split_once(" stonith: [") {
+                Some((_, rest)) => rest.split_once("]: ").map_or(rest, |(_, text)| text).to_owned(),
+                None => line.to_owned(),
+            };
+            lines.map(plain).map(|line| format!("{line}\n")).collect::<String>()
+        };
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
     fn ours(&self) -> String {
@@ -191,6 +292,15 @@ fn every_command_line_answers_as_the_original() {
             true => assert_eq!(line(&ours), line(&theirs), "stonith {words}"),
             false => assert_eq!(ours, theirs, "stonith {words}"),
         }
+    }
+}
+
+#[test]
+fn each_word_is_on_the_stream_that_the_original_has_it_on() {
+    let Some(stage) = Stage::new() else { return };
+    for words in SPLIT {
+        let ours = stage.without_terminal(&stage.ours(), words);
+        assert_eq!(ours, stage.without_terminal(ORIGINAL, words), "stonith {words}");
     }
 }
 

@@ -114,6 +114,22 @@ fn a_slow_switch_resets_and_a_wrong_password_is_tried_once() {
 }
 
 #[test]
+fn a_switch_that_asks_for_ever_is_left() {
+    let Some(switch) = Switch::start(201, "apcmaster", Fault::AsksForEver) else { return };
+    let pairs = [("ipaddr", switch.address.as_str()), ("login", "apc"), ("password", PASSWORD)];
+    let failure = request("apcmaster", &pairs, 100, Action::Reset, "node2").expect_err("no end");
+    assert_eq!((failure.code, switch.deeds.take()), (Code::RESET_FAILED, Vec::new()), "{failure}");
+}
+
+#[test]
+fn another_outlet_is_not_switched_off_either() {
+    let Some(switch) = Switch::start(202, "baytech", Fault::OtherAsked) else { return };
+    let pairs = [("ipaddr", switch.address.as_str()), ("login", "admin"), ("password", PASSWORD)];
+    let failure = request("baytech", &pairs, 100, Action::Off, "node2").expect_err("refused");
+    assert_eq!((failure.code, switch.deeds.take()), (Code::BAD_HOST, Vec::new()), "{failure}");
+}
+
+#[test]
 fn a_menu_of_another_outlet_is_not_used() {
     let Some(switch) = Switch::start(200, "apcmaster", Fault::OtherOutlet) else { return };
     let pairs = [("ipaddr", switch.address.as_str()), ("login", "apc"), ("password", PASSWORD)];

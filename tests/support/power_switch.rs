@@ -44,14 +44,21 @@ pub(crate) enum Fault {
     OtherAsked,
     /// Each piece comes alone and late, but in time.
     Slow,
+    /// It asks again and again whether that is meant, and switches nothing.
+    AsksForEver,
+    /// It says that it is done and that the outlet is on, and was never off.
+    NeverOff,
 }
 
 impl Fault {
     /// The fault of this name, as `{:?}` writes it.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        use Fault::{HangsUp, HangsUpDone, Junk, NeverDone, NotListed, Refuses, Silent, Slow};
+        use Fault::{
+            AsksForEver, HangsUp, HangsUpDone, Junk, NeverDone, NeverOff, NotListed, Refuses, Silent, Slow,
+        };
         let refusing = [Self::None, Silent, Junk, Refuses, NotListed, Self::OtherOutlet, Self::OtherAsked];
-        let mut all = refusing.into_iter().chain([HangsUp, HangsUpDone, NeverDone, Slow]);
+        let mut all =
+            refusing.into_iter().chain([HangsUp, HangsUpDone, NeverDone, Slow, AsksForEver, NeverOff]);
         all.find(|fault| format!("{fault:?}") == name)
     }
 }
@@ -220,6 +227,10 @@ fn apc(session: &mut Session) -> io::Result<()> {
                 let outlet = session.asked(*outlet);
                 session.say(&format!("\r\n\tThis command will switch outlet {outlet}.\r\n"))?;
                 session.say("\r\n\tEnter 'YES' to continue or <ENTER> to cancel : ")?;
+                while session.fault == Fault::AsksForEver {
+                    session.line()?;
+                    session.say("\r\n\tEnter 'YES' to continue or <ENTER> to cancel : ")?;
+                }
                 if session.line()? == "YES" {
                     session.switch(format!("{verb} {outlet}"))?;
                     session.say("\r\n\tCommand successfully issued.\r\n\tPress <ENTER> to continue...")?;
@@ -335,6 +346,7 @@ fn baytech_outlets(session: &mut Session) -> io::Result<()> {
                 }
             }
             verb @ ("on" | "off") => {
+                let outlet = session.asked(outlet.parse().unwrap_or(0));
                 session.say(&format!("\r\nTurn {verb} outlet {outlet} (Y/N)>"))?;
                 if session.line()? == "Y" {
                     session.switch(format!("{verb} {outlet}"))?;
