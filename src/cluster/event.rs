@@ -218,9 +218,39 @@ pub enum Input {
         /// Which word.
         version: u64,
     },
+    /// Right before [`Input::Start`]: what became of the peer's reset in the life before
+    /// ([`super::Cluster::fencing_word`]).
+    FormerFencing(FencingWord),
     /// Right after [`Input::Start`] of a resumed life: the life before held foreign sets because the
     /// peer was away ([`super::Cluster::awaits_failback`]).
     PeerWasAway,
+}
+
+/// What a life knows of the peer's reset, so that the next one does not reset it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FencingWord {
+    /// It was heard since, or was not reset.
+    #[default]
+    NotReset,
+    /// A device was told to, and what it did is not known.
+    MayBeReset,
+    /// It was reset, and not heard since.
+    Reset,
+}
+
+impl FencingWord {
+    const WORDS: [(&'static str, Self); 3] =
+        [("not-reset", Self::NotReset), ("may-be-reset", Self::MayBeReset), ("reset", Self::Reset)];
+
+    /// In texts.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, known)| *known == self).map_or("", |(word, _)| word)
+    }
+
+    /// From texts.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
+    }
 }
 
 /// How a [`Job`] ended.
@@ -396,6 +426,7 @@ impl fmt::Display for Input {
             Self::FormerMaintenance { until_ms, version } => {
                 write!(f, "former-maintenance {until_ms} {version}")
             }
+            Self::FormerFencing(word) => write!(f, "former-fencing {}", word.as_str()),
             Self::FormerBeat(at_ms) => write!(f, "former-beat {at_ms}"),
             Self::ResourcesDigest(digest) => write!(f, "resources-digest {}", text::escape(digest)),
         }

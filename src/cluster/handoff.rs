@@ -19,7 +19,7 @@ use super::settings::ClusterSettings;
 use super::{text, Cluster};
 
 /// First line of the text. To be changed whenever a field is added, removed or means something else.
-const VERSION: &str = "cluster-state 5";
+const VERSION: &str = "cluster-state 6";
 /// Longest text that is read, in bytes.
 pub const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 

@@ -149,7 +149,7 @@ impl Cluster {
         if let Some(ever_heard) = owed {
             let gone = self.peer().is_some_and(super::node::Node::is_dead) || self.claims.peer_left;
             if gone && self.liveness.communication_up {
-                self.take_over(ever_heard);
+                self.take_over_later(ever_heard);
             }
         }
     }

@@ -216,6 +216,7 @@ impl Cluster {
             Input::ResourcesDigest(digest) => self.claims.digest = digest,
             Input::ResourceLost(resource) => self.resource_lost(resource),
             Input::FormerMaintenance { until_ms, version } => self.former_maintenance(until_ms, version),
+            Input::FormerFencing(word) => self.former_fencing(word),
             Input::PeerWasAway => {
                 self.claims.needs_failback = true;
                 self.takeover_was_before();

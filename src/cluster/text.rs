@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::event::{
-    Command, ExitReason, Finding, Input, Job, JobId, JobOutcome, Question, QuestionId, RequestId,
+    Command, ExitReason, FencingWord, Finding, Input, Job, JobId, JobOutcome, Question, QuestionId, RequestId,
 };
 use crate::types::{HostRecord, LinkName, NodeName, ResourceSet};
 use crate::wire::message::{Field, Message, Value};
@@ -148,6 +148,7 @@ pub(super) fn parse_input(line: &str) -> Result<Input, ParseError> {
             let mut number = || next()?.parse().map_err(|_| bad());
             Input::FormerMaintenance { until_ms: number()?, version: number()? }
         }
+        "former-fencing" => Input::FormerFencing(FencingWord::from_word(next()?).ok_or_else(bad)?),
         "former-beat" => Input::FormerBeat(next()?.parse().map_err(|_| bad())?),
         "load" => Input::LoadAverage(text(next()?).ok_or_else(bad)?),
         "copy" => {
@@ -290,6 +291,7 @@ mod tests {
             Input::PeerWasAway,
             Input::ResourceLost(3),
             Input::FormerMaintenance { until_ms: 5, version: 6 },
+            Input::FormerFencing(FencingWord::MayBeReset),
             Input::Command { request: RequestId(5), command: Command::MaintenanceOn(7000) },
             Input::Command { request: RequestId(6), command: Command::MaintenanceOff },
             Input::FormerBeat(1234),

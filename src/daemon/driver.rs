@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, RequestId};
+use crate::cluster::event::{Answer, Command, ExitReason, Input, Now, Output, Question, RequestId};
 use crate::cluster::handoff::HandoffError;
 use crate::cluster::settings::Membership;
 use crate::cluster::Cluster;
@@ -99,6 +99,8 @@ pub struct Plan {
     pub manager: ServiceManager,
     /// Where this run leaves word for its guard.
     pub post: Post,
+    /// The watchdog device as the program before this one in this process left it, armed.
+    pub watchdog: Option<std::fs::File>,
 }
 
 /// Runs until the cluster says how it ends.
@@ -115,7 +117,9 @@ pub fn run(plan: Plan, logger: Logger) -> io::Result<End> {
         driver.alarms.finish().await;
         driver.logger.log_all(driver.media.close());
         if reason != ExitReason::StopFailed {
-            driver.logger.log_all(driver.watchdog.close());
+            if !driver.cluster.needs_watchdog_beyond(reason) {
+                driver.logger.log_all(driver.watchdog.close());
+            }
             driver.apphb.close();
         }
         if reason == ExitReason::Stopped {
@@ -188,7 +192,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    fn new(plan: Plan, logger: Logger) -> io::Result<Self> {
+    fn new(mut plan: Plan, logger: Logger) -> io::Result<Self> {
+        let armed = plan.watchdog.take();
         let ha_cf = &plan.configuration.ha_cf;
         let resources = &plan.configuration.resources;
         let mut media =
@@ -233,7 +238,7 @@ impl Driver {
             reload: Reload::new(&plan.layout, plan.program.clone(), plan.manage_resources),
             signals: Signals::new()?,
             alarm: Alarm::new()?,
-            watchdog: open_watchdog(ha_cf, &plan.post, &logger),
+            watchdog: open_watchdog(ha_cf, armed, &plan.post, &logger),
             apphb: apphb_client(ha_cf, &plan.layout),
             test_options,
             successor: Successor::default(),
@@ -481,7 +486,13 @@ impl Driver {
         match output {
             Output::Send { message, key_index } => self.send(&message, key_index),
             Output::RunJob { job, work, cause } => self.children.run(job, work, cause),
-            Output::Ask { question, what } => self.questions.ask(question, &what),
+            Output::Ask { question, what } => {
+                if matches!(what, Question::Fence { .. }) {
+                    // From here on a death of this process may hide that it was done.
+                    self.leave_word();
+                }
+                self.questions.ask(question, &what);
+            }
             Output::Withdraw(question) => self.questions.withdraw(question),
             Output::Hook { kind, message } => self.hook(&kind, &message),
             Output::Deliver { message, unchanged } => self.deliver(&message, unchanged),

@@ -40,7 +40,7 @@ use super::children::{applet_command, parse_outcome};
 use super::layout::Layout;
 use super::process::PidFile;
 use super::start::{add_options, StartOptions};
-use super::upgrade::{identity, pass_on, Program};
+use super::upgrade::{identity, pass_on, Handed, Program};
 use record::{Condition, Left, Pipe, Post, Record, Task};
 use software_watchdog::SoftwareWatchdog;
 use verdict::{Deaths, Verdict};
@@ -328,9 +328,15 @@ impl Guard<'_> {
             command.arg0(Program::name_for_exec(Some(program.path())));
             add_options(&mut command, options, Some(held));
             let away = record.awaits_failback && !held.is_empty();
-            let _ = pass_on(&mut command, None, away, &layout.run_dir, pid_file.file());
+            let handed = Handed { awaits_failback: away, ..Handed::default() };
+            let _ = pass_on(&mut command, handed, &layout.run_dir, pid_file.file());
             let guard = u32::try_from(nix::unistd::getppid().as_raw()).unwrap_or(0);
-            let left = Left { beat_ms: record.beat_ms, task, maintenance: record.maintenance };
+            let left = Left {
+                beat_ms: record.beat_ms,
+                task,
+                maintenance: record.maintenance,
+                fencing: record.fencing,
+            };
             let _ = self.pipe.pass_on(&mut command, guard, left);
             let _ = command.exec();
         }

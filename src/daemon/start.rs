@@ -3,6 +3,7 @@
 //! Whatever may fail because of the configuration or the machine fails before the process
 //! detaches, with a text on standard error and the original's exit code.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +27,7 @@ use super::process::{
     make_core_folders, prepare_run_folders, running_pid, set_up_core_dumps, PidFile, PidFileError, RunState,
 };
 use super::service_manager::ServiceManager;
-use super::upgrade::{pass_on, Inherited, Program, State};
+use super::upgrade::{pass_on, Handed, Inherited, Program, State};
 
 /// What the command line asks of a start.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +166,7 @@ fn detach_and_run(
     }
     set_title("heartbeat", "heartbeat: master control process");
     logger.log(LogLevel::Info, "heartbeat: version 3.0.6");
-    let former = (state, inherited.peer_was_away, post);
+    let former = Former { state, peer_was_away: inherited.peer_was_away, post, watchdog: inherited.watchdog };
     let run = match plan(layout, options, loaded, (program, former), logger) {
         Ok(plan) => serve(plan, options, &pid_file, logger),
         Err(text) => {
@@ -202,15 +203,24 @@ fn not_used(why: &str) -> String {
     format!("What the former program knew is not used: {why}. Its resources stay")
 }
 
+/// What is left of the life before.
+struct Former {
+    state: Option<State>,
+    peer_was_away: bool,
+    post: Post,
+    watchdog: Option<File>,
+}
+
 /// Everything the run needs. A state of another program that is good keeps the generation it had;
 /// else this run takes the next one.
 fn plan(
     layout: &Layout,
     options: &StartOptions,
     loaded: Loaded,
-    (program, (state, peer_was_away, post)): (Program, (Option<State>, bool, Post)),
+    (program, former): (Program, Former),
     logger: &Logger,
 ) -> Result<Plan, String> {
+    let Former { state, peer_was_away, post, watchdog } = former;
     let uuid = load_uuid(layout, &loaded, logger)?;
     let ha_cf = &loaded.configuration.ha_cf;
     let (membership, lines) = host_cache::recall(layout, ha_cf, options.manage_resources);
@@ -230,6 +240,7 @@ fn plan(
         foreground: options.foreground,
         manager: options.manager.clone(),
         post,
+        watchdog,
     };
     if plan.state.is_some() {
         match driver::accepts(&plan) {
@@ -356,8 +367,12 @@ fn start_anew(
         let mut command = Command::new(file);
         command.arg0(Program::name_for_exec(Some(end.program.as_deref().unwrap_or(own.path()))));
         add_options(&mut command, options, held);
-        let (kept, lost) =
-            pass_on(&mut command, end.state.as_ref(), end.awaits_failback, &layout.run_dir, pid_file.file());
+        let handed = Handed {
+            state: end.state.as_ref(),
+            awaits_failback: end.awaits_failback,
+            watchdog: end.watchdog.as_ref(),
+        };
+        let (kept, lost) = pass_on(&mut command, handed, &layout.run_dir, pid_file.file());
         if let Some(text) = lost {
             logger.log(LogLevel::Warning, &not_used(&text));
         }

@@ -188,11 +188,11 @@ impl State {
 /// why; the program then starts without it. The value's files must live until the exec.
 pub fn pass_on(
     command: &mut Command,
-    state: Option<&State>,
-    awaits_failback: bool,
+    handed: Handed<'_>,
     folder: &Path,
     pid_file: &File,
 ) -> (Option<File>, Option<String>) {
+    let Handed { state, awaits_failback, watchdog } = handed;
     let (state, mut problem) = match state.map(|state| state.write(folder)) {
         None => (None, None),
         Some(Ok(file)) => (Some(file), None),
@@ -208,10 +208,22 @@ pub fn pass_on(
             }
         }
     };
-    let words = [word(state.as_ref()), word(Some(pid_file))].map(|word| word.unwrap_or_else(|| "-".into()));
+    let [state_word, pid_file, watchdog] =
+        [state.as_ref(), Some(pid_file), watchdog].map(|file| word(file).unwrap_or_else(|| "-".into()));
     let peer = if awaits_failback { "away" } else { "-" };
-    command.env(VARIABLE, format!("{} {peer}", words.join(" ")));
+    command.env(VARIABLE, format!("{state_word} {pid_file} {peer} {watchdog}"));
     (state, problem)
+}
+
+/// What one program hands over to the next in its process, beside the pid file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Handed<'a> {
+    /// Everything it knew.
+    pub state: Option<&'a State>,
+    /// Foreign sets are held because the peer is away.
+    pub awaits_failback: bool,
+    /// The watchdog device, armed.
+    pub watchdog: Option<&'a File>,
 }
 
 /// What the program before this one left open for it.
@@ -222,6 +234,8 @@ pub struct Inherited {
     pub pid_file: Option<File>,
     /// Foreign sets are held because the peer is away.
     pub peer_was_away: bool,
+    /// The watchdog device, armed: somebody has to feed it or to let go of it.
+    pub watchdog: Option<File>,
 }
 
 impl Inherited {
@@ -232,12 +246,14 @@ impl Inherited {
         let mut words = value.split(' ');
         let mut next = || adopt_inherited(words.next()?.parse().ok()?).ok();
         let (state, pid_file) = (next(), next());
-        Self { state, pid_file, peer_was_away: words.next() == Some("away") }
+        let peer_was_away = words.next() == Some("away");
+        let watchdog = words.next().and_then(|word| adopt_inherited(word.parse().ok()?).ok());
+        Self { state, pid_file, peer_was_away, watchdog }
     }
 
     /// To be kept open.
     pub fn descriptors(&self) -> Vec<RawFd> {
-        [&self.state, &self.pid_file].into_iter().flatten().map(AsRawFd::as_raw_fd).collect()
+        [&self.state, &self.pid_file, &self.watchdog].into_iter().flatten().map(AsRawFd::as_raw_fd).collect()
     }
 
     /// Reads the state.

@@ -6,11 +6,30 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{killpg, SigSet, Signal};
+use nix::unistd::Pid;
+
 use super::device::Failure;
 use crate::sys::print;
 
 /// The variable of the environment that asks for the lines; its value does not count.
 pub const VARIABLE: &str = "HA_stonith_answer";
+
+/// The daemon that asked may be killed, and the next one ask again: this process and everything in its
+/// group then ends at once (the daemon has the kernel send SIGHUP at its end). Without [`VARIABLE`]
+/// nothing changes.
+pub fn end_with_asker() {
+    let mut hang_up = SigSet::empty();
+    hang_up.add(Signal::SIGHUP);
+    if std::env::var_os(VARIABLE).is_none() || hang_up.thread_block().is_err() {
+        return;
+    }
+    std::thread::spawn(move || {
+        if hang_up.wait().is_ok() {
+            let _ = killpg(Pid::from_raw(0), Signal::SIGKILL);
+        }
+    });
+}
 
 const BEGUN: &str = "answer: begun";
 const NOT_DONE: &str = "answer: not done";

@@ -29,6 +29,7 @@ pub fn program(called_as: &str, words: &[String]) -> u8 {
         std::env::set_var("HA_debug", "2");
     }
     messages::install(request.debug);
+    answer::end_with_asker();
     let result = run(name, &request);
     result.err().map_or(0, |code| code.0)
 }

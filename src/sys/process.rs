@@ -288,6 +288,22 @@ pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: Vec<u32>) {
     unsafe { command.pre_exec(in_child) };
 }
 
+/// Makes the program that `command` starts get SIGHUP when the thread that starts it ends without a word
+/// (prctl(2), `PR_SET_PDEATHSIG`).
+pub fn hang_up_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    let in_child = move || {
+        // SAFETY: take numbers.
+        let (refused, now) = unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGHUP), libc::getppid()) };
+        match refused == 0 && u32::try_from(now) == Ok(parent) {
+            true => Ok(()),
+            false => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(in_child) };
+}
+
 /// All groups of a user, `gid` among them; only `gid` when the user is not known.
 pub fn groups_of(user: &str, gid: u32) -> Vec<u32> {
     let known = CString::new(user).ok();

@@ -119,6 +119,51 @@ fn what_may_have_been_reset_has_time_to_come_back() {
     assert_eq!(resets(&pair, A), 2, "what came back is not reset");
 }
 
+/// A daemon that is killed or begins anew knows what became of the reset.
+#[test]
+fn the_next_life_does_not_reset_again_what_was_reset() {
+    let kill = |pair: &mut Scenario| {
+        pair.act(Action::Kill(B)).start(B);
+    };
+    for what in ["restart", "kill"] {
+        // Nobody knows whether it was: it has its time to come back.
+        let mute = Switch { mute_permille: 1000, off_permille: 1000, ..Switch::good(500) };
+        let mut pair = Scenario::running(with_switches(vec![mute]));
+        pair.crash(A).run_ms(5_000);
+        match what {
+            "restart" => assert!(pair.ask(B, Command::QuickRestart)),
+            _ => kill(&mut pair),
+        }
+        pair.run_ms(25_000);
+        assert_eq!(resets(&pair, A), 1, "{what}");
+        pair.logged(B, "node node1 may have been reset just before this daemon went on: it has 30 s");
+        pair.run_ms(30_000);
+        assert_eq!(resets(&pair, A), 2, "{what}");
+        // In the middle of it.
+        let slow = Switch { off_permille: 1000, ..Switch::good(4_000) };
+        let mut pair = Scenario::running(with_switches(vec![slow]));
+        pair.crash(A);
+        pair.run_while(20_000, "waiting for the reset", |world| world.hosts[A].resets == 0);
+        kill(&mut pair);
+        pair.run_ms(25_000);
+        assert_eq!(resets(&pair, A), 1, "{what}");
+        // It was, and what it had is on its way here.
+        let good = Switch { off_permille: 1000, ..Switch::good(50) };
+        let mut pair = Scenario::running(|config| {
+            with_switches(vec![good])(config);
+            config.job_max_ms = 3_000;
+        });
+        pair.crash(A);
+        pair.run_while(20_000, "waiting for the reset", |world| {
+            !world.hosts[B].log.iter().any(|line| line.contains("now reset"))
+        });
+        kill(&mut pair);
+        pair.run_ms(60_000).rest().owners(B, B);
+        assert_eq!(resets(&pair, A), 1, "{what}");
+        pair.start(A).rest().never_two();
+    }
+}
+
 #[test]
 fn the_retries_end_when_the_node_is_back() {
     let mut pair = Scenario::running(with_switches(vec![Switch::broken()]));

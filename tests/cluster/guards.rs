@@ -254,6 +254,40 @@ fn who_takes_cut_off_is_caught() {
     assert!(pair.world.serves(A, HOME_A) && pair.world.serves(B, HOME_A));
 }
 
+/// Seed 50023 of the random runs: what was certain at the goodbye is not when the disk is back.
+#[test]
+fn a_goodbye_of_long_ago_opens_no_lease() {
+    let mut pair = pair(Guarding::lease(DEAD_MS, true));
+    pair.stop(B).rest().owners(A, A);
+    pair.part().start(B).act(Action::Trouble(A, Trouble::DiskFails, true));
+    pair.run_while(60_000, "waiting for the takeover", |world| !world.serves(B, HOME_A));
+    pair.act(Action::Trouble(A, Trouble::DiskFails, false));
+    pair.always(30_000, "the one that lives keeps them", |world| world.serves(B, HOME_A)).never_two();
+    pair.heal().never_two();
+    // Where nobody else is on the disk it is taken again.
+    let mut pair = self::pair(Guarding::lease(DEAD_MS, true));
+    pair.stop(B).rest().act(Action::Trouble(A, Trouble::DiskFails, true)).run_ms(20_000);
+    assert!(nothing_anywhere(&pair.world));
+    pair.act(Action::Trouble(A, Trouble::DiskFails, false)).run_ms(1_000).owners(A, A).never_two();
+}
+
+/// Seed 55935 of the random runs: the way from one program to the next is no time without a watchdog.
+#[test]
+fn a_restart_that_stands_still_is_reset() {
+    let mut pair = pair(Guarding::lease(DEAD_MS, true));
+    pair.part().run_ms(DEAD_MS + 500);
+    assert!(pair.ask(B, Command::QuickRestart));
+    pair.run_ms(5).act(Action::Pause(B)).run_ms(20_000).act(Action::Thaw(B)).run_ms(20_000).never_two();
+    pair.heal().never_two();
+    // Without a guard that counts on it the device is let go of, as by the original.
+    let watchdog_ms = Some(DEAD_MS + 100);
+    let mut pair = self::pair(Guarding { watchdog_ms, ..Guarding::default() });
+    assert!(pair.ask(B, Command::QuickRestart));
+    pair.run_ms(5).act(Action::Pause(B)).run_ms(3_000).act(Action::Thaw(B)).run_ms(5_000);
+    assert!(!pair.world.hosts[B].log.is_empty() && pair.world.hosts[B].is_serving());
+    pair.heal();
+}
+
 // ---- addresses ---------------------------------------------------------------------------------
 
 fn asking(then_take: bool) -> Guarding {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use ha_core::cluster::alarm::Alarm;
-use ha_core::cluster::event::{Answer, ExitReason, Input, Now, QuestionId, RequestId};
+use ha_core::cluster::event::{Answer, ExitReason, FencingWord, Input, Now, QuestionId, RequestId};
 use ha_core::cluster::settings::ServiceSettings;
 use ha_core::types::{Generation, ResourceSet, Uuid};
 
@@ -61,6 +61,8 @@ pub struct Host {
     pub(crate) peer_was_away: bool,
     /// What it knew of maintenance, for the guard.
     pub(crate) maintenance: (u64, u64),
+    /// What it knew of the peer's reset.
+    pub(crate) fencing: FencingWord,
 }
 
 impl Host {
@@ -108,6 +110,7 @@ impl Host {
             resume: None,
             peer_was_away: false,
             maintenance: (0, 0),
+            fencing: FencingWord::NotReset,
         }
     }
 }
@@ -169,6 +172,10 @@ impl World {
         let (until_ms, version) = std::mem::take(&mut self.hosts[host].maintenance);
         if version > 0 {
             self.feed(host, Input::FormerMaintenance { until_ms, version });
+        }
+        let fencing = std::mem::take(&mut self.hosts[host].fencing);
+        if fencing != FencingWord::NotReset {
+            self.feed(host, Input::FormerFencing(fencing));
         }
         self.feed(host, Input::Start);
         self.push(self.now_ms + 1, Event::Pings { host, life });
@@ -241,6 +248,7 @@ impl World {
         this.resume = None;
         this.peer_was_away = false;
         this.maintenance = (0, 0);
+        this.fencing = FencingWord::NotReset;
         self.end_daemon(host);
     }
 
@@ -248,6 +256,9 @@ impl World {
         if self.hosts[host].daemon.is_none() || !self.hosts[host].is_live() {
             return;
         }
+        // The guard brings back that much.
+        let fencing = self.hosts[host].daemon.as_ref().map(|daemon| daemon.cluster.fencing_word());
+        self.hosts[host].fencing = fencing.unwrap_or_default();
         self.end_daemon(host);
         self.hosts[host].killed = true;
         self.abort_jobs(host);
@@ -296,8 +307,10 @@ impl World {
         let ended = self.hosts[host].daemon.as_ref();
         let awaits_failback = ended.is_some_and(|daemon| daemon.cluster.awaits_failback());
         let maintenance = ended.map_or((0, 0), |daemon| daemon.cluster.maintenance_word());
+        let fencing = ended.map_or(FencingWord::NotReset, |daemon| daemon.cluster.fencing_word());
+        let stays_armed = ended.is_some_and(|daemon| daemon.cluster.needs_watchdog_beyond(reason));
         self.end_daemon(host);
-        if reason != ExitReason::StopFailed {
+        if !stays_armed {
             self.surroundings.disarm(host);
         }
         match reason {
@@ -317,6 +330,7 @@ impl World {
                 self.hosts[host].resume = Some(held);
                 self.hosts[host].peer_was_away = awaits_failback;
                 self.hosts[host].maintenance = maintenance;
+                self.hosts[host].fencing = fencing;
                 let life = self.hosts[host].life;
                 self.push(self.now_ms + EXEC_MS, Event::StartDaemon { host, life });
             }

@@ -37,6 +37,33 @@ fn the_next_device_takes_over_from_one_that_hangs_refuses_or_breaks_off() {
     assert_eq!(pair.calls("node2").len(), 4, "nothing is reset twice");
 }
 
+/// A daemon that dies in the middle of a reset leaves nothing behind that goes on with it, and the life
+/// that follows gives the other node its time before it asks again.
+#[test]
+fn a_daemon_killed_in_the_middle_of_a_reset_does_not_repeat_it() {
+    let Some(pair) = Fenced::running(&["hang"], &["stonith_delay 0", "stonith_timeout 300"]) else { return };
+    let node2 = pair.world.host("node2").expect("host");
+    let plugin_runs = || {
+        let processes = node2.processes().expect("processes");
+        processes.iter().any(|process| process.name == "sleep" || process.name == "tester")
+    };
+    pair.world.crash("node1").expect("crash");
+    common::wait_for(&pair.world, "a reset that hangs", PATIENCE, || {
+        pair.calls("node2").len() == 1 && plugin_runs()
+    });
+    let killed = node2.run(&["sh", "-c", "kill -9 $(cat /var/run/heartbeat.pid)"]).expect("kill");
+    assert_eq!(killed.code, Some(0), "{}", killed.stderr);
+    common::wait_for(&pair.world, "its child's end", PATIENCE, || !plugin_runs());
+    pair.wait_log("node2", "node node1 may have been reset just before this daemon went on: it has 30 s");
+    // What would follow at once.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(pair.calls("node2").len(), 1, "{}", pair.log("node2"));
+    assert!(pair.world.owners(SERVICE_ADDRESS).expect("owners").is_empty());
+    pair.bring_back("node1");
+    common::wait_for(&pair.world, "the pair is whole", PATIENCE, || common::is_settled(&pair.world));
+    assert_eq!(pair.calls("node2").len(), 1, "what came back is not reset");
+}
+
 #[test]
 fn where_no_device_works_a_person_decides() {
     let Some(pair) = Fenced::running(&["refuse"], &["stonith_delay 0"]) else { return };

@@ -9,7 +9,7 @@
 use crate::types::{LogLevel, NodeName};
 
 use super::super::alarm::AlarmKind;
-use super::super::event::{Finding, Question, QuestionId};
+use super::super::event::{FencingWord, Finding, Question, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
 use super::super::Cluster;
@@ -34,6 +34,8 @@ const FIRST_ATTEMPT: u32 = 2;
 pub(super) struct Fencing {
     /// The peer was reset since it was last heard: that is not repeated for this death.
     is_reset: bool,
+    /// A device was told to reset it, since it was last heard, and what it did is not known.
+    may_be_reset: bool,
     /// The life before this one held foreign sets because the peer was away: what was to be done about
     /// that is done.
     was_away: bool,
@@ -67,6 +69,7 @@ struct Check {
 impl Fencing {
     pub fn visit(&mut self, now_ms: u64, form: &mut Form) {
         form.flag("takeover.is_reset", &mut self.is_reset);
+        form.flag("takeover.may_be_reset", &mut self.may_be_reset);
         form.flag("takeover.was_away", &mut self.was_away);
         let mut checks = self.check.is_some();
         form.flag("takeover.checks", &mut checks);
@@ -76,15 +79,21 @@ impl Fencing {
     }
 
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { is_reset, was_away, attempts, check, broken } = self;
+        let Self { is_reset, may_be_reset, was_away, attempts, check, broken } = self;
         // The reasons are words for people.
         into.add((attempts.is_unclear, attempts.unclear_rounds.min(DOUBLINGS_MAX + 1)));
-        into.add((is_reset, was_away, broken, check.map(|check| (check.device, check.question.is_some()))));
+        into.add((
+            is_reset,
+            may_be_reset,
+            was_away,
+            broken,
+            check.map(|check| (check.device, check.question.is_some())),
+        ));
         into.moment_if(check.map(|check| check.due_ms), 0);
     }
 
     pub fn peer_is_back(&mut self) {
-        (self.is_reset, self.was_away) = (false, false);
+        (self.is_reset, self.may_be_reset, self.was_away) = (false, false, false);
     }
 
     pub fn peer_was_away(&mut self) {
@@ -101,7 +110,7 @@ impl Cluster {
         let Some(name) = self.peer_name() else {
             return Verdict::Open;
         };
-        if self.settings.takeover.fencing.devices.is_empty() {
+        if self.settings.takeover.fencing.devices.is_empty() || self.peer_said_goodbye(pending) {
             self.fencing_without_device(pending, &name);
             return Verdict::Open;
         }
@@ -123,6 +132,10 @@ impl Cluster {
             pending.due_ms = Some(self.now.monotonic_ms + self.fencing_delay_ms(&name));
         }
         let rests = pending.due_ms.is_some_and(|due_ms| self.now.monotonic_ms < due_ms);
+        if rests && pending.step == DELAY && self.takeover.fencing.may_be_reset {
+            let why = format!("node {name} may have been reset already, and has time to come back");
+            return Verdict::Wait { why, confirm: Confirm::Opens };
+        }
         if pending.question.is_none() && !rests {
             self.fence(pending, &name);
         }
@@ -151,7 +164,33 @@ impl Cluster {
             (self.settings.takeover.fencing.delay_ms, self.settings.takeover.fencing.delay_random_ms);
         let fixed_ms = if self.settings.local > *name { fixed_ms } else { 0 };
         let random_ms = if random_ms > 0 { self.next_random() % (random_ms + 1) } else { 0 };
-        fixed_ms + random_ms
+        if !self.takeover.fencing.may_be_reset {
+            return fixed_ms + random_ms;
+        }
+        let text = format!(
+            "node {name} may have been reset just before this daemon went on: it has {} s to come back before \
+             it is reset again",
+            RETRY_UNCLEAR_MS / 1000
+        );
+        self.log(LogLevel::Warning, &text);
+        RETRY_UNCLEAR_MS.max(fixed_ms + random_ms)
+    }
+
+    /// For the next life of this daemon ([`super::super::event::Input::FormerFencing`]).
+    pub fn fencing_word(&self) -> FencingWord {
+        let Fencing { is_reset, may_be_reset, .. } = self.takeover.fencing;
+        match (is_reset, may_be_reset) {
+            (true, _) => FencingWord::Reset,
+            (false, true) => FencingWord::MayBeReset,
+            (false, false) => FencingWord::NotReset,
+        }
+    }
+
+    /// What the life before knew; one that went on with its whole state knows it already.
+    pub(in super::super) fn former_fencing(&mut self, word: FencingWord) {
+        let fencing = &mut self.takeover.fencing;
+        fencing.is_reset |= word == FencingWord::Reset;
+        fencing.may_be_reset |= word == FencingWord::MayBeReset;
     }
 
     fn fence(&mut self, pending: &mut Pending, name: &NodeName) {
@@ -160,6 +199,7 @@ impl Cluster {
         }
         pending.step = pending.step.max(FIRST_ATTEMPT);
         pending.due_ms = None;
+        self.takeover.fencing.may_be_reset = true;
         let device = self.device_of(pending);
         let text = format!("Resetting node {name} with [{}]", self.settings.takeover.fencing.devices[device]);
         self.log(LogLevel::Info, &text);
@@ -195,6 +235,7 @@ impl Cluster {
         };
         self.log(level, &text);
         self.tell_fencing(name, result);
+        self.takeover.fencing.may_be_reset = self.takeover.fencing.attempts.is_unclear;
         if *answer == Finding::Yes {
             self.takeover.fencing.is_reset = true;
             self.peer_is_proven_down();
@@ -261,9 +302,9 @@ impl Cluster {
         }
     }
 
-    /// As the original: said, and taken all the same.
+    /// No device, or nothing that has to be reset. As the original: said, and taken all the same.
     fn fencing_without_device(&mut self, pending: &Pending, name: &NodeName) {
-        if self.peer_gave_up(pending.ever_heard) {
+        if self.peer_gave_up(pending.ever_heard) || self.peer_said_goodbye(pending) {
             self.log(LogLevel::Info, &format!("Dead node {name} gave up resources."));
             self.tell_fencing(name, "unneeded");
         } else {

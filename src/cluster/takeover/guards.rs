@@ -3,7 +3,7 @@
 use crate::types::LogLevel;
 
 use super::super::alarm::AlarmKind;
-use super::super::event::{Finding, Job, QuestionId};
+use super::super::event::{ExitReason, Finding, Job, QuestionId};
 use super::super::fingerprint::Fingerprint;
 use super::super::handoff::Form;
 use super::super::jobs::Purpose;
@@ -112,11 +112,23 @@ impl Cluster {
         lost.into_iter().filter(|(lost, _)| *lost).map(|(_, text)| text.to_owned()).collect()
     }
 
+    /// Whether the watchdog stays armed when this life ends so. A life that goes on with what it holds must
+    /// be able to stand still on its way no longer than any other, where another node counts on that.
+    pub fn needs_watchdog_beyond(&self, reason: ExitReason) -> bool {
+        let takeover = &self.settings.takeover;
+        let counts = takeover.lease.is_some() || takeover.watchdog.is_some();
+        match reason {
+            ExitReason::StopFailed => true,
+            ExitReason::QuickRestart(_) => counts,
+            ExitReason::Stopped | ExitReason::Restart => false,
+        }
+    }
+
     /// What was given up may be held again: taken as after the peer's death, through all gates.
     pub(super) fn take_again(&mut self) {
         let alone = self.peer().is_some_and(Node::is_dead) && !self.takeover.is_pending();
         if alone && self.liveness.communication_up && self.settings.manage_resources {
-            self.take_over(true);
+            self.take_over_later(true);
         }
     }
 }

@@ -40,38 +40,57 @@ const GATES: &[Gate] = &[
     Gate {
         name: "ping arbitration",
         standing: true,
+        of_death: false,
         look: Cluster::look_at_reachable,
         describe: Cluster::reachable_describe,
     },
-    Gate { name: "delay", standing: false, look: Cluster::look_at_delay, describe: Cluster::describe_delay },
-    Gate { name: "lease", standing: true, look: Cluster::look_at_lease, describe: Cluster::lease_describe },
+    Gate {
+        name: "delay",
+        standing: false,
+        of_death: true,
+        look: Cluster::look_at_delay,
+        describe: Cluster::describe_delay,
+    },
+    Gate {
+        name: "lease",
+        standing: true,
+        of_death: false,
+        look: Cluster::look_at_lease,
+        describe: Cluster::lease_describe,
+    },
     Gate {
         name: "arbiter",
         standing: true,
+        of_death: false,
         look: Cluster::look_at_arbiter,
         describe: Cluster::arbiter_describe,
     },
     Gate {
         name: "watchdog",
         standing: false,
+        of_death: true,
         look: Cluster::look_at_watchdog,
         describe: Cluster::describe_watchdog,
     },
     Gate {
         name: "fencing",
         standing: false,
+        // Looks itself: it has something to say.
+        of_death: false,
         look: Cluster::look_at_fencing,
         describe: Cluster::describe_fencing,
     },
     Gate {
         name: "resource fencing",
         standing: false,
+        of_death: true,
         look: Cluster::look_at_resource_fence,
         describe: Cluster::describe_resource_fence,
     },
     Gate {
         name: "address",
         standing: false,
+        of_death: false,
         look: Cluster::look_at_address,
         describe: Cluster::describe_address,
     },
@@ -83,6 +102,8 @@ struct Gate {
     name: &'static str,
     /// It is looked at again after it was passed, until the takeover is done; such a gate asks nothing.
     standing: bool,
+    /// It asks for nothing where the node was stopped and said goodbye.
+    of_death: bool,
     /// Whether it is open. Called when the gate is reached, and after every input while the takeover
     /// waits at it: to be cheap, and to do nothing twice ([`Pending::step`]).
     look: fn(&mut Cluster, &mut Pending) -> Verdict,
@@ -238,6 +259,16 @@ impl Takeover {
 impl Cluster {
     /// The peer was declared dead, or dead it was when this node began (resources spec 2.5).
     pub(super) fn take_over(&mut self, ever_heard: bool) {
+        self.begin_takeover(ever_heard, true);
+    }
+
+    /// The same at any later moment. A goodbye may be one of long ago then: its node may live again, cut
+    /// off from here, and what is certain in the moment of the goodbye is asked of the guards.
+    pub(super) fn take_over_later(&mut self, ever_heard: bool) {
+        self.begin_takeover(ever_heard, false);
+    }
+
+    fn begin_takeover(&mut self, ever_heard: bool, at_once: bool) {
         let Some(name) = self.peer_name() else {
             return;
         };
@@ -248,11 +279,12 @@ impl Cluster {
         if self.maintenance_keeps(ever_heard) {
             return;
         }
-        if self.is_legacy() && self.claims.peer_left {
+        let goodbye = self.claims.peer_left && at_once;
+        if self.is_legacy() && goodbye {
             return self.legacy_take_all();
         }
         // It said goodbye, or has nothing and everything is here.
-        let certain = self.claims.peer_left || (self.takes_nothing() && self.claims.peer_stable);
+        let certain = goodbye || (self.takes_nothing() && self.claims.peer_stable);
         if self.peer_gave_up(ever_heard) && certain {
             self.log(LogLevel::Info, &format!("Dead node {name} gave up resources."));
             self.tell_fencing(&name, "unneeded");
@@ -272,6 +304,12 @@ impl Cluster {
     /// It said that it holds nothing, as far as it goes (resources spec 2.5, 3.3).
     fn peer_gave_up(&self, ever_heard: bool) -> bool {
         ever_heard && self.claims.peer_known && self.claims.peer_hold.is_empty() && !self.is_legacy()
+    }
+
+    /// It was stopped, and said so: a new life of it would have to pass its own guards before it starts
+    /// anything, and what asks for no more than that this one is dead has nothing to ask.
+    fn peer_said_goodbye(&self, pending: &Pending) -> bool {
+        self.claims.peer_left && (self.peer_gave_up(pending.ever_heard) || self.is_legacy())
     }
 
     /// Everything is claimed here and nothing is on its way out.
@@ -297,7 +335,8 @@ impl Cluster {
         }
         for (place, gate) in GATES.iter().enumerate() {
             let looks = place >= pending.gate || gate.standing;
-            if pending.opened >> place & 1 == 1 || !looks {
+            let is_needless = gate.of_death && self.peer_said_goodbye(&pending);
+            if pending.opened >> place & 1 == 1 || !looks || is_needless {
                 continue;
             }
             if place > pending.gate {

@@ -1,7 +1,7 @@
 //! What the driver leaves for the guard.
 
 use crate::cluster::alarm::{Alarm, AlarmKind, AlarmState};
-use crate::cluster::event::{Command, ExitReason, Input};
+use crate::cluster::event::{Command, ExitReason, FencingWord, Input};
 use crate::types::LogLevel;
 
 use super::super::guard::record::{Condition, Record};
@@ -18,6 +18,10 @@ impl Driver {
         let former = self.post.former_maintenance().filter(|_| !self.cluster.in_maintenance());
         if let Some((until_ms, version)) = former {
             self.feed(Input::FormerMaintenance { until_ms, version });
+        }
+        let fencing = self.post.former_fencing();
+        if fencing != FencingWord::NotReset {
+            self.feed(Input::FormerFencing(fencing));
         }
     }
 
@@ -48,6 +52,7 @@ impl Driver {
             condition,
             awaits_failback: self.cluster.awaits_failback(),
             maintenance: self.cluster.maintenance_word(),
+            fencing: self.cluster.fencing_word(),
         });
     }
 

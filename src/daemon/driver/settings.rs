@@ -1,5 +1,6 @@
 //! What each part of a run takes from the configuration.
 
+use std::fs::File;
 use std::time::Duration;
 
 use crate::cluster::settings::{
@@ -132,8 +133,14 @@ pub(super) fn parameters(ha_cf: &config::HaCf, command_gid: u32, manage_resource
     }
 }
 
-/// The device of `watchdog`, armed; without the directive one that does nothing.
-pub(super) fn open_watchdog(ha_cf: &config::HaCf, post: &Post, logger: &Logger) -> Watchdog {
+/// The device of `watchdog`, armed; without the directive one that does nothing. What the life before
+/// left `armed` is gone on with, or let go of where it is not the device any more.
+pub(super) fn open_watchdog(
+    ha_cf: &config::HaCf,
+    armed: Option<File>,
+    post: &Post,
+    logger: &Logger,
+) -> Watchdog {
     if ha_cf.watchdog_software {
         let text = match post.is_guarded() {
             true => (LogLevel::Notice, "Using the software watchdog: the guard process resets this machine"),
@@ -141,8 +148,10 @@ pub(super) fn open_watchdog(ha_cf: &config::HaCf, post: &Post, logger: &Logger) 
         };
         logger.log(text.0, text.1);
     }
+    let (armed, lines) = Watchdog::keep_or_close(armed, ha_cf.watchdog.as_deref());
+    logger.log_all(lines);
     let Some(path) = &ha_cf.watchdog else { return Watchdog::default() };
-    let (watchdog, lines) = Watchdog::open(path, ha_cf.dead_time_ms);
+    let (watchdog, lines) = Watchdog::open(path, armed, ha_cf.dead_time_ms);
     logger.log_all(lines);
     watchdog
 }

@@ -1,6 +1,7 @@
 //! The driver's part when another program file goes on in this one's place: the moment, and what is
 //! handed over.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use crate::cluster::event::{Command, ExitReason};
@@ -46,13 +47,16 @@ pub struct End {
     pub awaits_failback: bool,
     /// The guard goes on watching this process.
     pub post: Post,
+    /// The watchdog device, where it stays armed.
+    pub watchdog: Option<File>,
 }
 
 impl Driver {
     pub(super) fn end(&mut self, reason: ExitReason) -> End {
         let awaits_failback = self.cluster.awaits_failback();
         let Successor { program, state, .. } = std::mem::take(&mut self.successor);
-        End { reason, program, state, awaits_failback, post: std::mem::take(&mut self.post) }
+        let (post, watchdog) = (std::mem::take(&mut self.post), self.watchdog.take_armed());
+        End { reason, program, state, awaits_failback, post, watchdog }
     }
 
     /// A SIGHUP found this about the program file. `goes_on`: the configuration gives no other

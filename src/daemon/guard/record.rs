@@ -10,13 +10,16 @@ use std::process::Command;
 
 use nix::fcntl::OFlag;
 
+use crate::cluster::event::FencingWord;
 use crate::sys::process::{adopt_inherited, drop_at_exec};
 use crate::types::ResourceSet;
 
-/// `READ WRITE GUARD BEAT MAINTENANCE WORD TASK`: descriptors of the pipe, the guard's process, when the last beat of
-/// the life before left, and `leave` where this life is to do nothing but say goodbye.
+/// `READ WRITE GUARD BEAT MAINTENANCE WORD TASK FENCING`: descriptors of the pipe, the guard's process, when the
+/// last beat of the life before left, what it knew of maintenance, `leave` where this life is to do nothing but
+/// say goodbye, and what became of the peer's reset.
 const VARIABLE: &str = "HA_GUARD";
-/// First word of each line.
+/// First word of each line. Words that are added at the end do not change it: the guard may be of an
+/// older program than the daemon, and does not read them.
 const VERSION: &str = "2";
 /// Longest line; shorter than what a pipe takes in one piece.
 const LINE_MAX_BYTES: usize = 200;
@@ -69,6 +72,8 @@ pub struct Record {
     /// Until when maintenance lasts, and the number of that word
     /// ([`crate::cluster::Cluster::maintenance_word`]).
     pub maintenance: (u64, u64),
+    /// Whether the peer was reset ([`crate::cluster::Cluster::fencing_word`]).
+    pub fencing: FencingWord,
 }
 
 impl Record {
@@ -81,11 +86,14 @@ impl Record {
             condition,
             awaits_failback,
             maintenance,
+            fencing,
         } = self;
         let (until_ms, word_number) = maintenance;
         let (word, peer) = (condition.word(), if awaits_failback { "away" } else { "-" });
+        let fencing = fencing.as_str();
         format!(
-            "{VERSION} {beat_ms} {limit_ms} {device} {inode} {held} {word} {peer} {until_ms} {word_number}\n"
+            "{VERSION} {beat_ms} {limit_ms} {device} {inode} {held} {word} {peer} {until_ms} {word_number} \
+             {fencing}\n"
         )
     }
 
@@ -106,16 +114,8 @@ impl Record {
         };
         let mut number = || words.next()?.parse::<u64>().ok();
         let maintenance = (number()?, number()?);
-        let rest = words.next();
-        rest.is_none().then_some(Self {
-            beat_ms,
-            limit_ms,
-            program,
-            held,
-            condition,
-            awaits_failback,
-            maintenance,
-        })
+        let fencing = FencingWord::from_word(words.next()?)?;
+        Some(Self { beat_ms, limit_ms, program, held, condition, awaits_failback, maintenance, fencing })
     }
 }
 
@@ -137,6 +137,8 @@ pub struct Left {
     pub task: Task,
     /// As [`Record::maintenance`].
     pub maintenance: (u64, u64),
+    /// As [`Record::fencing`].
+    pub fencing: FencingWord,
 }
 
 /// Both ends of the pipe.
@@ -182,9 +184,10 @@ impl Pipe {
         drop_at_exec(&self.reader, false)?;
         drop_at_exec(&self.writer, false)?;
         let (reader, writer) = (self.reader.as_raw_fd(), self.writer.as_raw_fd());
-        let Left { beat_ms, task, maintenance: (until_ms, word) } = left;
+        let Left { beat_ms, task, maintenance: (until_ms, word), fencing } = left;
         let task = if task == Task::Leave { LEAVE } else { "-" };
-        let value = format!("{reader} {writer} {guard} {beat_ms} {until_ms} {word} {task}");
+        let fencing = fencing.as_str();
+        let value = format!("{reader} {writer} {guard} {beat_ms} {until_ms} {word} {task} {fencing}");
         command.env(VARIABLE, value);
         Ok(())
     }
@@ -200,6 +203,8 @@ pub struct Post {
     former_beat_ms: Option<u64>,
     /// What it knew of maintenance.
     former_maintenance: Option<(u64, u64)>,
+    /// What it knew of the peer's reset.
+    former_fencing: FencingWord,
     leaves: bool,
     told: bool,
 }
@@ -223,6 +228,7 @@ impl Post {
             return Self::default();
         };
         let task = words.next();
+        let fencing = words.next().and_then(FencingWord::from_word).unwrap_or_default();
         let adopt = |number: u64| adopt_inherited(RawFd::try_from(number).ok()?).ok();
         let (Some(reader), Some(writer)) = (adopt(reader), adopt(writer)) else {
             return Self::default();
@@ -232,6 +238,7 @@ impl Post {
             guard: u32::try_from(guard).unwrap_or(0),
             former_beat_ms: (beat_ms > 0).then_some(beat_ms),
             former_maintenance: (word > 0).then_some((until_ms, word)),
+            former_fencing: fencing,
             leaves: task == Some(LEAVE),
             ..Self::default()
         }
@@ -250,6 +257,11 @@ impl Post {
     /// What the life before knew of maintenance, as [`Record::maintenance`].
     pub fn former_maintenance(&self) -> Option<(u64, u64)> {
         self.former_maintenance
+    }
+
+    /// What it knew of the peer's reset, as [`Record::fencing`].
+    pub fn former_fencing(&self) -> FencingWord {
+        self.former_fencing
     }
 
     /// This life is there to say goodbye.
@@ -286,6 +298,7 @@ impl Post {
             beat_ms: self.last.map_or(0, |record| record.beat_ms),
             task: Task::Serve,
             maintenance: self.last.map(|record| record.maintenance).unwrap_or_default(),
+            fencing: self.last.map(|record| record.fencing).unwrap_or_default(),
         };
         self.pipe.as_ref().map_or(Ok(()), |pipe| pipe.pass_on(command, self.guard, left))
     }
@@ -304,6 +317,7 @@ mod tests {
             condition: Condition::AtRest,
             awaits_failback: true,
             maintenance: (5, 6),
+            fencing: FencingWord::MayBeReset,
         }
     }
 
@@ -328,7 +342,7 @@ mod tests {
         {
             assert_eq!(Record::from_line(bad), None, "{bad}");
         }
-        assert_eq!(Record::from_line(&format!("{good} more")), None);
+        assert_eq!(Record::from_line(&format!("{good} more")), Some(record(5)), "of a newer program");
     }
 
     #[test]

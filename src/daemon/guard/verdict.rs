@@ -82,6 +82,7 @@ mod tests {
             condition,
             awaits_failback: false,
             maintenance: (0, 0),
+            fencing: Default::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::event::{Finding, Question, QuestionId};
 use crate::config::settings::FencingDevice;
 use crate::stonith::answer;
+use crate::sys::process::hang_up_with_parent;
 use crate::types::LogLevel;
 
 use super::children::applet_command;
@@ -302,6 +303,10 @@ fn command(inquiry: &Inquiry, environment: &[(String, String)]) -> std::process:
             command
         }
     };
+    if matches!(inquiry.judge, Judge::Device) {
+        // What it began must not go on behind the back of the daemon that comes after this one.
+        hang_up_with_parent(&mut command);
+    }
     command.envs(inquiry.variables.iter().map(|(name, value)| (name, value)));
     command.stdin(if inquiry.input.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -23,6 +23,7 @@ def play(module, hardware):
             each.machine.wait_ready()
         world.check(f"alpha's /dev/watchdog is {module}'s: {identity(alpha)}", identity(alpha))
         fed(world, alpha, beta)
+        begins_anew(world, alpha, beta)
         let_go(world, alpha, beta)
         hangs(world, alpha, beta)
     return played
@@ -45,6 +46,23 @@ def fed(world, alpha, beta):
                 and f"Set watchdog timer to {TIMEOUT_SECONDS} seconds." in alpha.log())
     world.hold("the daemon is well, alpha runs and has the address",
                lambda: alpha.machine.is_on() and alpha.has(), LONGER_SECONDS)
+
+
+def begins_anew(world, alpha, beta):
+    """Where a guard counts on the device it stays armed on the way to the next life, which feeds it on."""
+    for more, words in [("watchdog /dev/watchdog\nwatchdog_wait on\n", "counts on the watchdog"),
+                        ("watchdog /dev/watchdog\nwatchdog_wait on\nwarntime 9\n", "goes on with it"),
+                        ("", "has none any more"),
+                        ("watchdog /dev/watchdog\n", "has one again")]:
+        lives = alpha.log().count("Local status now set to: 'active'")
+        alpha.machine.write("/etc/ha.d/ha.cf", configuration("bcast eth0\n", more=more)["/etc/ha.d/ha.cf"])
+        alpha.machine.ask("ha heartbeat -r")
+        world.expect(f"alpha begins anew and {words}",
+                     lambda lives=lives: alpha.log().count("Local status now set to: 'active'") > lives)
+        world.hold("alpha runs and has the address", lambda: alpha.machine.is_on() and alpha.has(),
+                   LONGER_SECONDS)
+        world.check("its kernel knows of no watchdog that was left without its word",
+                    not any(word in alpha.machine.ask("dmesg") for word in ("did not stop", "Unexpected close")))
 
 
 def let_go(world, alpha, beta):
