@@ -462,29 +462,6 @@ fn checks_of_haresources() {
     );
 }
 
-/// Each line that watches nothing is named at its own place.
-#[test]
-fn checks_of_monitor() {
-    let case = clean_case();
-    let directory = case.directory.path();
-    std::fs::create_dir_all(directory.join("resource.d")).unwrap();
-    write(&directory.join("resource.d/own"), "", "755");
-    write(&directory.join("resource.d/SendArp"), "", "755");
-    write(&directory.join("haresources"), "node1 10.77.0.5 own::a SendArp::10.77.0.5/eth0\n", "644");
-    let ha_cf = std::fs::read_to_string(directory.join("ha.cf")).unwrap();
-    let lines = "monitor nosuch\nmonitor own::a\nmonitor  own::b interval=5s\nmonitor SendArp\nmonitor all\n";
-    write(&directory.join("ha.cf"), &(ha_cf + lines), "644");
-    checked(
-        &case,
-        (0, 3, 1),
-        &[
-            "ha.cf:8:9: warning: monitor nosuch: haresources has no such resource",
-            "ha.cf:10:10: warning: monitor own::b: haresources has no such resource",
-            "ha.cf:11:9: warning: monitor SendArp has no effect: it does not go on running",
-        ],
-    );
-}
-
 fn source(bytes: &[u8]) -> Source {
     Source::from_bytes(Path::new("/etc/ha.d"), "file", bytes)
 }

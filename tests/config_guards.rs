@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use ha_core::config::check::{check, Scripts};
 use ha_core::config::directive::DIRECTIVES;
 use ha_core::config::ha_cf::{self, HaCfReport};
 use ha_core::config::host::HostFacts;
@@ -213,6 +214,28 @@ fn read(lines: &[u8]) -> HaCfReport {
 fn lines(name: &str, arguments: &[&str]) -> HaCfReport {
     let lines: Vec<String> = arguments.iter().map(|argument| format!("{name} {argument}")).collect();
     read(lines.join("\n").as_bytes())
+}
+
+/// Each line that watches nothing is named at its own place.
+#[test]
+fn checks_of_monitor() {
+    let directory = tempfile::tempdir().expect("directory");
+    let folder = directory.path().join("resource.d");
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("write");
+    write("haresources", "node1 10.77.0.5 own::a SendArp::10.77.0.5/eth0\n");
+    let lines = "monitor nosuch\nmonitor own::a\nmonitor  own::b interval=5s\nmonitor SendArp\nmonitor all\n";
+    write("ha.cf", &(PLAIN.to_owned() + lines));
+    let host = HostFacts { node_name: "node1".to_owned(), ..HostFacts::gather() };
+    let scripts = Scripts { built_in: &["IPaddr"], init_directory: &folder, ocf_directory: &folder };
+    let text = check(directory.path(), &host, scripts).to_text();
+    for words in [
+        "ha.cf:9:9: warning: monitor nosuch: haresources has no such resource",
+        "ha.cf:11:10: warning: monitor own::b: haresources has no such resource",
+        "ha.cf:12:9: warning: monitor SendArp has no effect: it does not go on running",
+    ] {
+        assert!(text.contains(words), "no {words}:\n{text}");
+    }
+    assert_eq!(text.matches("warning: monitor").count(), 3, "{text}");
 }
 
 /// One error there, with these words.

@@ -316,13 +316,8 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Error, "Received standby message without info/from");
             return;
         };
-        if info == "me" && self.consent_may_be_missing(sender, message) {
+        if info == "me" && self.is_not_considered(sender, message) {
             return;
-        }
-        if info == "me" && self.nodes[sender].is_ours() && !self.handover.peer_knows_us {
-            // Perhaps asked of the life before this one; and what follows on it would be taken for that when
-            // the first beat comes that names this life (seed 19804 of the runs with watching).
-            return self.refuse("this node has only just started");
         }
         if !self.is_news_of_dialogue(message) {
             return;

@@ -119,7 +119,9 @@ impl Cluster {
             [(down, "both nodes and stay down"), (self.claims.failed.minus(down), "this node")]
         {
             if !set.is_empty() {
-                alarms.push(format!("{set} resources failed on {place}: repair, then hb_takeover {set}"));
+                alarms.push(format!(
+                    "{set} resources failed to start or to run on {place}: repair, then hb_takeover {set}"
+                ));
             }
         }
         let Some(peer) = self.peer() else {
