@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use ha_core::config::check::{check, Scripts};
 use ha_core::config::directive::DIRECTIVES;
 use ha_core::config::ha_cf::{self, HaCfReport};
 use ha_core::config::host::HostFacts;
@@ -115,7 +116,8 @@ const ROWS: &[Row] = &[
         bad: &[("", 1, "resource is missing"), ("all often", 13, "`often` has no value"), ("all colour=red", 13, "`colour` is not known"),
                ("all  interval=0", 14, "`0` is no value of interval"), ("all interval=1 timeout=25h", 24, "`25h`"),
                ("all failures=0", 13, "`0`"), ("all restarts=1001", 13, "`1001`"), ("all restarts=-1", 13, "`-1`"),
-               ("all interval=5msx", 13, "`5msx`"), ("all interval=", 13, "`` is no value")],
+               ("all interval=5msx", 13, "`5msx`"), ("all interval=", 13, "`` is no value"),
+               ("interval=5s", 9, "resource is missing"), ("all interval=5s restarts=1 interval=6s", 36, "interval is given twice")],
         twice: ["httpd", "httpd interval=5"],
         then: Err("monitored by another line"),
     },
@@ -212,6 +214,28 @@ fn read(lines: &[u8]) -> HaCfReport {
 fn lines(name: &str, arguments: &[&str]) -> HaCfReport {
     let lines: Vec<String> = arguments.iter().map(|argument| format!("{name} {argument}")).collect();
     read(lines.join("\n").as_bytes())
+}
+
+/// Each line that watches nothing is named at its own place.
+#[test]
+fn checks_of_monitor() {
+    let directory = tempfile::tempdir().expect("directory");
+    let folder = directory.path().join("resource.d");
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("write");
+    write("haresources", "node1 10.77.0.5 own::a SendArp::10.77.0.5/eth0\n");
+    let lines = "monitor nosuch\nmonitor own::a\nmonitor  own::b interval=5s\nmonitor SendArp\nmonitor all\n";
+    write("ha.cf", &(PLAIN.to_owned() + lines));
+    let host = HostFacts { node_name: "node1".to_owned(), ..HostFacts::gather() };
+    let scripts = Scripts { built_in: &["IPaddr"], init_directory: &folder, ocf_directory: &folder };
+    let text = check(directory.path(), &host, scripts).to_text();
+    for words in [
+        "ha.cf:9:9: warning: monitor nosuch: haresources has no such resource",
+        "ha.cf:11:10: warning: monitor own::b: haresources has no such resource",
+        "ha.cf:12:9: warning: monitor SendArp has no effect: it does not go on running",
+    ] {
+        assert!(text.contains(words), "no {words}:\n{text}");
+    }
+    assert_eq!(text.matches("warning: monitor").count(), 3, "{text}");
 }
 
 /// One error there, with these words.

@@ -306,7 +306,7 @@ impl Cluster {
                 found.push((AlarmKind::ResourceFailed, set.to_string(), text));
             }
         }
-        if self.claims.failed_on_both {
+        if !self.claims.failed_on_both.is_empty() {
             let text = "resources failed on both nodes: they stay down until somebody looks; then hb_takeover tries again";
             found.push((AlarmKind::FailedOnBoth, "resources".to_owned(), text.to_owned()));
         }

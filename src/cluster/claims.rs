@@ -55,8 +55,9 @@ pub(super) struct Claims {
     pub failed: ResourceSet,
     /// Of these, offered to the peer once.
     pub failure_offered: ResourceSet,
-    /// It was said that a set failed on both nodes.
-    pub failed_on_both: bool,
+    /// Of these, what failed on both nodes: it stays down, whether the peer starts anew or not, until a
+    /// person wants it, or the peer is taken over.
+    pub failed_on_both: ResourceSet,
     /// No handover of this program's own before this.
     pub retry_ms: Option<u64>,
     /// What this node held when it declared the peer dead; until the conflict is resolved.
@@ -93,7 +94,7 @@ impl Claims {
             needs_failback: false,
             failed: ResourceSet::NONE,
             failure_offered: ResourceSet::NONE,
-            failed_on_both: false,
+            failed_on_both: ResourceSet::NONE,
             retry_ms: None,
             held_at_loss: None,
             contact_ms: None,
@@ -571,7 +572,8 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.peer_report = 0;
         self.claims.held_at_loss = None;
-        self.claims.failure_offered = ResourceSet::NONE;
+        // What failed there too stays down: a new life of a daemon is no reason to try it all again.
+        self.claims.failure_offered = self.claims.failed_on_both;
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
         self.original_forget();

@@ -173,7 +173,8 @@ impl Cluster {
             return;
         }
         let peer_failed = self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed);
-        let can_start = !peer_failed.unwrap_or_default().contains(ResourceSet::LOCAL);
+        let down = peer_failed.unwrap_or_default().mirrored().union(self.claims.failed_on_both);
+        let can_start = !down.contains(ResourceSet::FOREIGN);
         let ready = self.is_settled()
             && self.peer_is_ready()
             && self.peer_hears_us()
@@ -187,14 +188,14 @@ impl Cluster {
     /// A set that did not start here is offered to the peer, once, unless it failed there too
     /// (design §4: the right set, no bouncing).
     pub(super) fn hand_over_failed(&mut self) {
-        let offer = self.claims.failed.intersection(self.claims.hold).minus(self.claims.failure_offered);
+        let wanted = self.claims.failed.intersection(self.claims.hold).minus(self.claims.failure_offered);
         let ready = self.is_settled() && self.peer_is_ready() && self.peer_hears_us();
-        if offer.is_empty() || !ready || self.claims.retry_ms.is_some() {
+        if wanted.is_empty() || !ready || self.claims.retry_ms.is_some() {
             return;
         }
         let peer_failed =
             self.peer().and_then(|peer| peer.extension.as_ref()).map(|peer| peer.failed.mirrored());
-        let offer = offer.minus(peer_failed.unwrap_or_default()).minus(self.sent_back_failed());
+        let offer = wanted.minus(peer_failed.unwrap_or_default()).minus(self.sent_back_failed());
         self.claims.failure_offered = self.claims.failure_offered.union(offer);
         if !offer.is_empty() {
             self.log(
@@ -207,8 +208,11 @@ impl Cluster {
             self.request_standby_for(offer, Origin::Failure);
             return;
         }
+        self.claims.failure_offered = self.claims.failure_offered.union(wanted);
         self.halt_what_failed();
-        if !std::mem::replace(&mut self.claims.failed_on_both, true) {
+        let said = !self.claims.failed_on_both.is_empty();
+        self.claims.failed_on_both = self.claims.failed_on_both.union(wanted);
+        if !said {
             self.log(
                 LogLevel::Error,
                 "resources failed to start on both nodes: they stay down until somebody looks",
@@ -235,7 +239,7 @@ impl Cluster {
         self.claims.failed = failed;
         self.claims.failure_offered = self.claims.failure_offered.minus(set.minus(failed));
         self.failure_is_mended(set.minus(failed));
-        self.claims.failed_on_both &= !self.claims.failed.is_empty();
+        self.claims.failed_on_both = self.claims.failed_on_both.intersection(failed);
         if news {
             // Before the set is offered: the peer must know of it when its own start fails.
             self.send_status();
@@ -248,6 +252,8 @@ impl Cluster {
         let again = self.claims.failed.intersection(self.claims.hold).intersection(set);
         let free = self.is_settled() && !again.is_empty();
         if free {
+            self.claims.failure_offered = self.claims.failure_offered.minus(again);
+            self.claims.failed_on_both = self.claims.failed_on_both.minus(again);
             self.schedule(Job::Acquire(again), Purpose::Acquire);
         }
         free
@@ -257,6 +263,7 @@ impl Cluster {
     /// may be asked again.
     pub(super) fn failure_is_history(&mut self, set: ResourceSet) {
         self.claims.failure_offered = self.claims.failure_offered.minus(set);
+        self.claims.failed_on_both = self.claims.failed_on_both.minus(set);
     }
 
     /// A person asked for a set to move: earlier failures do not stand in the way.

@@ -316,7 +316,7 @@ impl Cluster {
             self.log_limited("standby", LogLevel::Error, "Received standby message without info/from");
             return;
         };
-        if info == "me" && self.consent_may_be_missing(sender, message) {
+        if info == "me" && self.is_not_considered(sender, message) {
             return;
         }
         if !self.is_news_of_dialogue(message) {

@@ -188,7 +188,7 @@ impl Cluster {
             Job::Release(set) => self.released(set),
             Job::ReleaseActive(set) => self.cleaned(set),
             Job::Restart(set, _) if !outcome.start_failed.is_empty() => {
-                self.note_start(set, outcome.start_failed)
+                self.restart_failed(set.intersection(outcome.start_failed))
             }
             Job::Restore(_, resource) => self.restored(resource, !outcome.start_failed.is_empty()),
             Job::Announce(_) | Job::Restart(..) | Job::Halt(_) => {}

@@ -75,7 +75,8 @@ impl Cluster {
         if !self.settings.manage_resources {
             return Err("resource management is off (-M)".to_owned());
         }
-        if let Some(peer) = self.peer().filter(|peer| peer.is_live() && !peer.is_ours()) {
+        let left = self.claims.peer_left;
+        if let Some(peer) = self.peer().filter(|peer| peer.is_live() && !left && !peer.is_ours()) {
             return Err(format!(
                 "node {} runs Heartbeat 3.0.6, which knows no maintenance and would take over all the same; \
                  stop it first, or leave resources alone with `monitor` and `own_addresses` off",
@@ -124,8 +125,12 @@ impl Cluster {
     pub(super) fn maintenance_text(&self) -> String {
         let left_ms = self.maintenance.until_ms.unwrap_or(0).saturating_sub(self.now.monotonic_ms);
         let minutes = left_ms.div_ceil(60_000);
+        let original = self.peer().filter(|peer| peer.is_live() && !self.claims.peer_left && !peer.is_ours());
+        let but = original.map_or(String::new(), |peer| {
+            format!(" (but node {}, a Heartbeat 3.0.6, would take over all the same)", peer.name)
+        });
         format!(
-            "MAINTENANCE for {minutes} more minutes: nobody watches, restarts or takes over resources; \
+            "MAINTENANCE for {minutes} more minutes: nobody watches, restarts or takes over resources{but}; \
              `ha maintenance off` ends it"
         )
     }

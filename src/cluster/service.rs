@@ -66,6 +66,10 @@ pub(super) struct Services {
     any_lost: bool,
     /// Sets that run, at least in part, and count as failed.
     pub gave_up: ResourceSet,
+    /// Sets that stopped working and count as failed, to be tried again while nobody else can take them.
+    again: ResourceSet,
+    /// When that is, if nobody can.
+    again_ms: Option<u64>,
 }
 
 impl Services {
@@ -78,6 +82,8 @@ impl Services {
     /// found out anew.
     pub(super) fn visit(&mut self, form: &mut Form) {
         form.set("services.gave_up", &mut self.gave_up);
+        form.set("services.again", &mut self.again);
+        form.optional("services.again_at", &mut self.again_ms);
         for (index, service) in self.services.iter_mut().enumerate() {
             let at = |field: &str| format!("service.{index}.{field}");
             let (mut restarts, mut restores) = (u64::from(service.restarts), u64::from(service.restores));
@@ -92,8 +98,9 @@ impl Services {
 
     /// What decides, for [`Cluster::fingerprint`].
     pub fn fingerprint(&self, into: &mut Fingerprint) {
-        let Self { services, gave_up, monitored: _, any_lost: _ } = self;
-        into.add(gave_up);
+        let Self { services, gave_up, again, again_ms, monitored: _, any_lost: _ } = self;
+        into.add((gave_up, again));
+        into.moment_if(*again_ms, 0);
         for service in services {
             let Service { due_ms, asked, failures, restarts, failed_ms, lost, restores, restored_ms } =
                 service;
@@ -117,12 +124,13 @@ impl Services {
 
 impl Cluster {
     /// An address of this resource is no longer on this host, or its interface is down. While a job is
-    /// at the set this means nothing: whoever looks must look again when the job is done.
+    /// at the set this means nothing: whoever looks must look again when the job is done. What counts as
+    /// failed is not looked after, and may have been stopped because of that.
     pub(super) fn resource_lost(&mut self, resource: u16) {
         let Some(settings) = self.settings.services.get(usize::from(resource)) else { return };
         let set = settings.set;
-        let idle = !self.jobs.sets().intersects(set) || self.settings.faults.watch_always;
-        let ours = self.claims.hold.contains(set) && idle;
+        let busy = self.jobs.sets().union(self.claims.failed).intersects(set);
+        let ours = self.claims.hold.contains(set) && (!busy || self.settings.faults.watch_always);
         if let Some(service) = self.services.services.get_mut(usize::from(resource)).filter(|_| ours) {
             service.lost = true;
             self.services.any_lost = true;
@@ -149,8 +157,9 @@ impl Cluster {
     }
 
     pub(super) fn next_service_timeout_ms(&self) -> Option<u64> {
+        let again_ms = self.services.again_ms.filter(|_| self.may_try_again());
         if !self.services.monitored && !self.services.any_lost {
-            return None;
+            return again_ms;
         }
         let due =
             self.services.services.iter().zip(&self.settings.services).filter_map(|(service, settings)| {
@@ -162,11 +171,12 @@ impl Cluster {
                 let restore = service.lost.then(|| self.restore_due_ms(service));
                 monitor.into_iter().chain(restore).min()
             });
-        due.min()
+        due.chain(again_ms).min()
     }
 
     /// What is due now; runs after every input.
     pub(super) fn advance_services(&mut self) {
+        self.try_again_alone();
         if !self.services.monitored && !self.services.any_lost {
             return;
         }
@@ -348,7 +358,9 @@ impl Cluster {
             if service.failures > 0 {
                 trouble.push(format!("does not work ({} of {})", service.failures, monitor.failures));
             }
-            if service.restarts > 0 {
+            if service.restarts > monitor.restarts {
+                trouble.push(format!("does not work after {} restarts", monitor.restarts));
+            } else if service.restarts > 0 {
                 trouble.push(format!("restarted ({} of {})", service.restarts, monitor.restarts));
             }
         }
@@ -372,8 +384,46 @@ impl Cluster {
     fn give_up(&mut self, set: ResourceSet, why: &str) {
         self.log(LogLevel::Error, &format!("{why}: giving up {set} resources here"));
         self.services.gave_up = self.services.gave_up.union(set);
+        self.services.again = self.services.again.union(set);
         let failed = self.claims.failed.union(set);
         self.note_start(failed, failed);
+    }
+
+    /// What was restarted in place did not start: all of its set is stopped.
+    pub(super) fn restart_failed(&mut self, set: ResourceSet) {
+        self.services.again = self.services.again.union(set);
+        self.note_start(set, set);
+    }
+
+    /// What stopped working and counts as failed is started again now and then, as long as no other node
+    /// is there to take it.
+    fn try_again_alone(&mut self) {
+        let down = self.claims.failed_on_both;
+        let again =
+            self.services.again.intersection(self.claims.failed).intersection(self.claims.hold).minus(down);
+        self.services.again = again;
+        if again.is_empty() || self.somebody_can_take() || self.settings.faults.restart_for_ever {
+            self.services.again_ms = None;
+            return;
+        }
+        let now_ms = self.now.monotonic_ms;
+        let due_ms = *self.services.again_ms.get_or_insert(now_ms + ALONE_PAUSE_MS);
+        if now_ms >= due_ms && self.may_try_again() {
+            self.services.again_ms = Some(now_ms + ALONE_PAUSE_MS);
+            let text = format!(
+                "{again} resources failed here and no other node can take them: they are started again"
+            );
+            self.log(LogLevel::Error, &text);
+            self.schedule(Job::Acquire(again), Purpose::Acquire);
+        }
+    }
+
+    fn may_try_again(&self) -> bool {
+        self.is_settled()
+            && !self.lateness.forfeits()
+            && !self.claims.contested.intersects(self.services.again)
+            && !self.stays_put()
+            && self.lease_allows()
     }
 
     /// It failed on both nodes: nothing of it is left half alive here.

@@ -114,8 +114,15 @@ impl Cluster {
         if peer_live && !overlap.is_empty() {
             alarms.push(format!("both nodes claim {overlap} resources"));
         }
-        if !self.claims.failed.is_empty() {
-            alarms.push(format!("{} resources failed to start on this node", self.claims.failed));
+        let down = self.claims.failed_on_both;
+        for (set, place) in
+            [(down, "both nodes and stay down"), (self.claims.failed.minus(down), "this node")]
+        {
+            if !set.is_empty() {
+                alarms.push(format!(
+                    "{set} resources failed to start or to run on {place}: repair, then hb_takeover {set}"
+                ));
+            }
         }
         let Some(peer) = self.peer() else {
             return alarms;

@@ -83,6 +83,7 @@ pub(super) struct Draft {
     /// `baud` as far as read.
     pub(super) baud: Option<u32>,
     pub(super) media_places: Vec<Place>,
+    pub(super) monitor_places: Vec<Place>,
     baud_given: bool,
     pacemaker_given: bool,
 }

@@ -245,27 +245,31 @@ impl Checker<'_> {
 
     /// Lines that watch nothing.
     fn monitors(&mut self, report: &HaCfReport, resources: Option<&HaResourcesReport>) {
-        let place = || place_of(report, "monitor");
         let settings = &report.settings;
         if settings.auto_failback == AutoFailback::Legacy && !settings.monitors.is_empty() {
+            let place = place_of(report, "monitor");
             let message = "monitor has no effect with auto_failback legacy".to_owned();
-            return self.add(Severity::Warning, HA_CF, place(), message, "write auto_failback on or off");
+            return self.add(Severity::Warning, HA_CF, place, message, "write auto_failback on or off");
         }
         let Some(resources) = resources else { return };
         let known: Vec<&Resource> =
             resources.resources.groups.iter().flat_map(|group| &group.resources).collect();
-        for name in settings.monitors.iter().map(|monitor| monitor.resource.as_str()) {
-            let named = |resource: &&Resource| resource.word == name || resource.script == name;
-            if name != "all" && !known.iter().any(named) {
-                let message = format!("monitor {name}: haresources has no such resource");
-                self.add(
-                    Severity::Warning,
-                    HA_CF,
-                    place(),
-                    message,
+        for (monitor, place) in settings.monitors.iter().zip(&report.monitor_places) {
+            let name = monitor.resource.as_str();
+            let named = known.iter().find(|resource| resource.word == name || resource.script == name);
+            let (message, help) = match named {
+                None if name == "all" => continue,
+                None => (
+                    format!("monitor {name}: haresources has no such resource"),
                     "name a word of haresources, its script, or all",
-                );
-            }
+                ),
+                Some(resource) if resource.ends_by_itself() => (
+                    format!("monitor {name} has no effect: it does not go on running"),
+                    "take the line out; there is nothing to watch",
+                ),
+                Some(_) => continue,
+            };
+            self.add(Severity::Warning, HA_CF, place.clone(), message, help);
         }
     }
 

@@ -35,6 +35,8 @@ pub struct HaCfReport {
     pub given: BTreeMap<&'static str, Place>,
     /// Where each medium stands, in the order of `settings.media`.
     pub media_places: Vec<Place>,
+    /// Where each `monitor` names its resource, in the order of `settings.monitors`.
+    pub monitor_places: Vec<Place>,
 }
 
 impl HaCfReport {
@@ -70,6 +72,7 @@ pub fn read(source: &Source, node_name: &str, host: &HostFacts) -> HaCfReport {
         diagnostics: reader.diagnostics,
         given: reader.given,
         media_places: reader.draft.media_places,
+        monitor_places: reader.draft.monitor_places,
     }
 }
 

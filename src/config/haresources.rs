@@ -51,6 +51,12 @@ impl Resource {
         let arguments = split_arguments(rest, takes_address);
         Self { word: word.to_owned(), script: script.to_owned(), arguments }
     }
+
+    /// Its agent does its work and ends: asked later it says that it does not run, and there is nothing
+    /// to restart.
+    pub fn ends_by_itself(&self) -> bool {
+        self.script.rsplit(':').next() == Some("SendArp")
+    }
 }
 
 /// Starts with a digit and has three dots followed by a digit each (resources spec 1.3).

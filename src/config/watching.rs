@@ -16,6 +16,8 @@ const WATCHDOGS: &str = "/sys/class/watchdog";
 const MONITORS_MAX: usize = 1000;
 /// Most failures and restarts of one.
 const COUNT_MAX: u32 = 1000;
+/// What stands behind the resource.
+const MONITOR_OPTIONS: [&str; 4] = ["interval", "timeout", "failures", "restarts"];
 /// Longest time of a directive here, milliseconds: a day.
 const TIME_MAX_MS: u64 = 86_400_000;
 /// Most `alarm` lines.
@@ -73,7 +75,12 @@ pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
     const HELP: &str = "expected a resource as in haresources or all, then interval=TIME timeout=TIME \
                         failures=NUMBER restarts=NUMBER";
     let parts = parts(word.text);
-    let resource = parts.first().ok_or_else(|| Fault::new("the resource is missing", HELP))?.text;
+    let missing = || Fault::new("the resource is missing", HELP);
+    let first = parts.first().ok_or_else(missing)?;
+    let resource = first.text;
+    if resource.split_once('=').is_some_and(|(name, _)| MONITOR_OPTIONS.contains(&name)) {
+        return Err(missing().part(first));
+    }
     let mut monitor = Monitor {
         resource: resource.to_owned(),
         interval_ms: 10_000,
@@ -81,10 +88,15 @@ pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         failures: 3,
         restarts: 2,
     };
+    let mut given: Vec<&str> = Vec::new();
     for part in parts.iter().skip(1) {
         let fault = |message: String| Fault::new(message, HELP).part(part);
         let option = part.text.split_once('=');
         let (name, value) = option.ok_or_else(|| fault(format!("`{}` has no value", part.text)))?;
+        if given.contains(&name) {
+            return Err(fault(format!("{name} is given twice")));
+        }
+        given.push(name);
         let wrong = || fault(format!("`{value}` is no value of {name}"));
         let number = |least: u32| value.parse().ok().filter(|number| (least..=COUNT_MAX).contains(number));
         match name {
@@ -103,6 +115,9 @@ pub(super) fn monitor(reader: &mut Reader<'_>, word: &Word<'_>) -> Result<(), Fa
         return Err(Fault::new(format!("more than {MONITORS_MAX} monitor lines"), ""));
     }
     monitors.push(monitor);
+    let start = word.start + first.start;
+    let place = reader.source.place(word.line, start, start + resource.len());
+    reader.draft.monitor_places.push(place);
     Ok(())
 }
 

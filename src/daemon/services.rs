@@ -61,8 +61,11 @@ pub fn watched(ha_cf: &HaCf, resources: &HaResources, local: &NodeName) -> Vec<W
     found
 }
 
-/// The line that names it, as a whole or by its script; else that of `all`.
+/// The line that names it, as a whole or by its script; else that of `all`. None for what ends by itself.
 fn monitor_of<'m>(monitors: &'m [Monitor], resource: &Resource) -> Option<&'m Monitor> {
+    if resource.ends_by_itself() {
+        return None;
+    }
     let named = |name: &str| monitors.iter().rev().find(|monitor| monitor.resource == name);
     named(&resource.word).or_else(|| named(&resource.script)).or_else(|| named("all"))
 }
@@ -85,5 +88,6 @@ mod tests {
             |word: &str| monitor_of(&monitors, &Resource::new(word)).map(|monitor| monitor.interval_ms);
         assert_eq!((found("httpd::a"), found("httpd::b"), found("x")), (Some(2), Some(3), Some(1)));
         assert_eq!(monitor_of(&[], &Resource::new("x")), None);
+        assert_eq!((found("SendArp::10.0.0.1/eth0"), found("ocf:heartbeat:SendArp")), (None, None));
     }
 }

@@ -4,7 +4,7 @@
 //! whoever starts the same takes it away. A mark is a file in a folder that does not outlive the boot.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::haresources::Resource;
 
@@ -39,14 +39,26 @@ pub fn stops(word: &str) {
     }
 }
 
+/// Notes that a person works on this word as long as this process runs.
+pub fn is_at_work(word: &str) {
+    if applies() {
+        let _ = fs::create_dir_all(folder());
+        let _ = fs::write(folder().join(name(word)), std::process::id().to_string());
+    }
+}
+
 /// It is started, by whomever.
 pub fn starts(word: &str) {
     let _ = fs::remove_file(folder().join(name(word)));
 }
 
-/// A person stopped it, and nobody has started it since.
+/// A person stopped it and nobody has started it since, or a person's program is at work on it.
 pub fn is_stopped(word: &str) -> bool {
-    folder().join(name(word)).exists()
+    let worker = fs::read_to_string(folder().join(name(word)));
+    worker.is_ok_and(|worker| match worker.parse::<u32>() {
+        Ok(process) => Path::new("/proc").join(process.to_string()).exists(),
+        Err(_) => true,
+    })
 }
 
 fn folder() -> PathBuf {

@@ -362,8 +362,11 @@ impl Manager {
             Ok(None) => return 0,
             Err(code) => return code,
         };
+        // Not watched before all of it runs.
+        group.resources.iter().for_each(|resource| by_hand::is_at_work(&resource.word));
+        let taken = self.runner.take_group(group, Vec::new(), &mut |_, _, _| ());
         group.resources.iter().for_each(|resource| by_hand::starts(&resource.word));
-        match self.runner.take_group(group, Vec::new(), &mut |_, _, _| ()) {
+        match taken {
             Ok(()) => 0,
             Err(failure) => {
                 self.request_standby(self.set_of(group));

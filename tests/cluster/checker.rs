@@ -136,7 +136,10 @@ impl Checker {
         for other in 0..self.nodes {
             let to_us = self.direction(other, host);
             let deaf = to_us.broken || to_us.deaf;
-            *to_us = Direction { newest: to_us.newest, heard_ms: now_ms, deaf, ..Direction::default() };
+            // A life that heard nobody and is begun anew has waited since then.
+            let never = !to_us.ever && to_us.heard_ms > 0;
+            let heard_ms = if never { to_us.heard_ms } else { now_ms };
+            *to_us = Direction { newest: to_us.newest, heard_ms, deaf, ..Direction::default() };
             // The other one's patience goes on, unless it ended while this host was off.
             let (dead_time_ms, init_dead_ms) = (self.dead_time_ms, self.init_dead_ms);
             let from_us = self.direction(host, other);
@@ -181,11 +184,17 @@ impl Checker {
         // Who thought itself alone before the pause may go on: a partition or a dead peer, and no
         // release would change what the checker excuses anyway.
         let dead_time_ms = self.dead_time_ms;
+        // A life that has just begun claims nothing of what the one before left running: it looks after that
+        // when it has heard somebody.
+        let claims = |group: usize| {
+            let set = if group == host { ResourceSet::LOCAL } else { ResourceSet::FOREIGN };
+            daemon.cluster.holding().contains(set)
+        };
         let alone = (0..self.nodes)
             .filter(|other| *other != host)
             .all(|other| since_ms.saturating_sub(self.direction(other, host).heard_ms) >= dead_time_ms);
         for group in 0..self.nodes {
-            if hosts[host].kernel.groups[group].is_present() && !alone {
+            if hosts[host].kernel.groups[group].is_present() && claims(group) && !alone {
                 self.late[host * self.nodes + group] = Some((now_ms + self.late_ms, since_ms));
             }
         }
@@ -326,8 +335,9 @@ impl Checker {
                 if !this.powered || this.daemon.is_none() || !this.kernel.groups[group].is_present() || begun
                 {
                     *late = None;
-                } else if let (Some((until_ms, _)), true) = (late, !this.jobs.is_empty()) {
-                    // A release of everything waits for what is at work on the other group.
+                } else if let (Some((until_ms, _)), true) = (late, !this.jobs.is_empty() || !this.is_live()) {
+                    // A release of everything waits for what is at work on the other group, and nobody does
+                    // anything while the host stands still once more.
                     *until_ms = limit_ms;
                 }
             }

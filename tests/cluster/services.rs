@@ -66,6 +66,24 @@ fn sick_on_both_it_stays_down() {
     assert!(pair.world.owner(HOME_A).is_some());
 }
 
+/// Whichever daemon begins anew, it does not go back and forth; a person who has looked tries it again.
+#[test]
+fn sick_on_both_it_stays_down_when_a_node_starts_anew() {
+    let mut pair = Scenario::running(watched);
+    pair.act(Action::Sicken(A, HOME_A, ALWAYS)).act(Action::Sicken(B, HOME_A, ALWAYS)).run_ms(120_000);
+    pair.owner(HOME_A, None).logged(B, "resources failed to start on both nodes");
+    let moves = pair.moves(HOME_A, |pair| {
+        pair.act(Action::Kill(A)).act(Action::Start(A)).run_ms(120_000);
+        assert!(pair.world.upgrade(B));
+        pair.run_ms(120_000).crash(A).run_ms(120_000).start(A).run_ms(120_000);
+    });
+    pair.owner(HOME_A, None).owner(HOME_B, Some(B)).never_two();
+    assert_eq!((moves, restarts(&pair, A), restarts(&pair, B)), (0, 2, 2));
+    pair.world.hosts[A].kernel.sick[HOME_A] = None;
+    pair.world.hosts[B].kernel.sick[HOME_A] = None;
+    pair.takeover(A, ResourceSet::LOCAL).rest().owners(A, B);
+}
+
 #[test]
 fn alone_it_is_restarted_now_and_then_and_given_away_when_somebody_comes() {
     let mut pair = Scenario::running(watched);
@@ -74,6 +92,23 @@ fn alone_it_is_restarted_now_and_then_and_given_away_when_somebody_comes() {
     let count = restarts(&pair, A);
     assert!((4..=14).contains(&count), "{count}");
     pair.start(B).run_ms(180_000).owner(HOME_A, Some(B));
+}
+
+/// A restart that does not start leaves the group down; nobody else being there, it is tried again.
+#[test]
+fn alone_what_did_not_start_again_is_started_later() {
+    let mut pair = Scenario::running(watched);
+    pair.crash(B).rest().act(Action::FailStarts(A, HOME_A, 2)).act(Action::Sicken(A, HOME_A, 0));
+    pair.run_ms(30_000).owner(HOME_A, None).run_ms(60_000).owner(HOME_A, None);
+    pair.run_ms(60_000).owner(HOME_A, Some(A)).owner(HOME_B, Some(A)).never_two();
+    pair.logged(A, "and no other node can take them: they are started again");
+    // Given up, and nobody takes it any more.
+    pair.start(B).rest().act(Action::Sicken(A, HOME_A, ALWAYS)).act(Action::Hang(B, 1));
+    pair.run_while(120_000, "waiting for the end of the restarts", |world| {
+        !world.hosts[A].log.iter().any(|line| line.contains("giving up local resources here"))
+    });
+    pair.world.hosts[A].kernel.sick[HOME_A] = None;
+    pair.crash(B).run_ms(200_000).owner(HOME_A, Some(A));
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn watching_and_maintenance_keep_every_rule() {
 /// Each of these showed a defect once, here or in the rules.
 #[test]
 fn seeds_that_once_failed_stay_mended() {
-    for seed in [114, 1_304, 2_271, 3_608, 3_882, 10_148] {
+    for seed in [114, 1_304, 2_271, 3_608, 3_882, 4_648, 6_885, 10_148, 17_846, 19_804] {
         if let Err((why, _)) = run(seed, Faults::default(), false) {
             panic!("seed {seed}: {why}");
         }

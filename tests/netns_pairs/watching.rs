@@ -16,9 +16,7 @@ fn pair(more: &[&str]) -> Option<Pair> {
 
 fn pair_with(more: &[&str], prepare: impl Fn(&Pair)) -> Option<Pair> {
     let pair = Pair::new(more, &[format!("{} service", group(0)), group(1)])?;
-    for host in pair.world.hosts() {
-        host.write_file_with_mode("/etc/ha.d/resource.d/service", SERVICE, 0o755).expect("write");
-    }
+    write_service(&pair, SERVICE);
     pair.allow(&["does not work", "put back", "giving up", "giving them to the other node", "giving up"]);
     pair.allow(&[
         "maintenance",
@@ -66,6 +64,45 @@ fn a_dead_service_is_restarted_and_then_given_away() {
     // It stands behind the address in its group.
     pair.wait("the service runs there", || is_there(&pair, 1, "/run/service"));
     assert_eq!(pair.times_logged(1, "wants to go standby [local]"), 1, "{}", pair.log(1));
+}
+
+/// Its agent hangs, whoever asks and whenever: neither the restart nor the handover waits for it.
+#[test]
+fn a_service_whose_agent_hangs_is_given_away() {
+    let lines = ["auto_failback off", "monitor service interval=200ms timeout=500ms failures=2 restarts=1"];
+    let hangs = SERVICE.replace("status)", "status) [ ! -e /run/hang ] || exec sleep 86400;");
+    let Some(pair) = pair_with(&lines, |pair| write_service(pair, &hangs)) else { return };
+    pair.run(0, &["touch", "/run/hang"]);
+    pair.wait("it moves", || pair.is_owned_as(["none", "all"]) && is_there(&pair, 1, "/run/service"));
+    pair.wait("nothing hangs any more", || {
+        let processes = pair.host(0).processes().expect("processes");
+        processes.iter().all(|process| process.name != "sleep")
+    });
+    assert!(pair.log(0).contains("took longer than"), "{}", pair.log(0));
+}
+
+/// A person stops the group and starts it again, which takes its time: it is theirs until that is done.
+#[test]
+fn what_a_person_is_starting_is_not_restarted_meanwhile() {
+    let lines = ["auto_failback off", "monitor service interval=100ms timeout=10s failures=1 restarts=1"];
+    let slow = SERVICE.replace("start)", "start) echo >>/run/starts; [ ! -e /run/slow ] || sleep 3;");
+    let Some(pair) = pair_with(&lines, |pair| write_service(pair, &slow)) else { return };
+    let key = pair.run(0, &["/ha", "ResourceManager", "listkeys", "node1"]);
+    pair.run(0, &["rm", "/run/starts"]);
+    pair.run(0, &["touch", "/run/slow"]);
+    pair.run(0, &["/ha", "ResourceManager", "givegroup", key.trim()]);
+    pair.run(0, &["/ha", "ResourceManager", "takegroup", key.trim()]);
+    pair.settled("local", "local");
+    assert_eq!(pair.run(0, &["cat", "/run/starts"]), "\n", "{}", pair.log(0));
+    // It is watched again.
+    pair.run(0, &["rm", "/run/slow", "/run/service"]);
+    pair.wait("it runs again", || is_there(&pair, 0, "/run/service"));
+}
+
+fn write_service(pair: &Pair, script: &str) {
+    for host in pair.world.hosts() {
+        host.write_file_with_mode("/etc/ha.d/resource.d/service", script, 0o755).expect("write");
+    }
 }
 
 #[test]

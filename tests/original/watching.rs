@@ -34,4 +34,22 @@ fn a_service_that_dies_is_given_to_a_3_0_6_by_an_ordinary_standby() {
     pair.wait("the other node has it", || runs(1) && pair.is_owned_as(["none", "all"]));
     assert_eq!(pair.times_logged(1, "node1 wants to go standby [local]"), 1, "{}", pair.log(1));
     assert!(!runs(0));
+
+    // One that has left is no reason to refuse, and one that comes meanwhile gets nothing.
+    pair.run(0, &["rm", "/run/sick"]);
+    pair.tell_to_stop(1);
+    pair.wait("all here", || runs(0) && pair.is_owned_as(["all", ""]));
+    let on = pair.host(0).run(&["/ha", "maintenance", "on", "--for", "1h"]).expect("ha");
+    assert_eq!(on.code, Some(0), "{on:?}");
+    pair.ended_well(1);
+    pair.start(1);
+    let warns = || {
+        let status = pair.host(0).run(&["/ha", "status"]).expect("ha");
+        status.stdout.contains("3.0.6, would take over all the same")
+    };
+    pair.wait("a warning", warns);
+    pair.wait("the other node is at rest", || pair.resource_status(1) == "none");
+    assert!(runs(0) && pair.is_owned_as(["all", "none"]));
+    assert_eq!(pair.host(0).run(&["/ha", "maintenance", "off"]).expect("ha").code, Some(0));
+    assert!(!warns());
 }

@@ -24,7 +24,7 @@ impl Claims {
         form.flag("claims.needs_failback", &mut self.needs_failback);
         form.set("claims.failed", &mut self.failed);
         form.set("claims.failure_offered", &mut self.failure_offered);
-        form.flag("claims.failed_on_both", &mut self.failed_on_both);
+        form.set("claims.down", &mut self.failed_on_both);
         form.optional("claims.retry", &mut self.retry_ms);
         form.optional_set("claims.held_at_loss", &mut self.held_at_loss);
         form.optional("claims.contact", &mut self.contact_ms);

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::haresources::Group;
+use crate::config::haresources::{Group, Resource};
 use crate::net::netlink::{Change, Netlink, NetlinkError};
 use crate::resource::{address_of, by_hand};
 use crate::types::ResourceSet;
@@ -49,11 +49,14 @@ impl Manager {
         if self.runner.give_group(&rest, Vec::new(), &mut |_, _, _| ()).still_active {
             return (true, true);
         }
-        match self.runner.take_group(&rest, Vec::new(), &mut |_, _, _| ()) {
-            Ok(()) => (false, false),
-            Err(failure) => {
-                let whole = self.runner.give_group(group, Vec::new(), &mut |_, _, _| ());
-                (true, failure.stop_failed || whole.still_active)
+        // Everything of it was stopped, so nothing is asked before the start: an agent that hangs when it
+        // is asked is one of those that are restarted for it.
+        self.runner.log().line(&format!("info: Acquiring resource group: {}", rest.text()));
+        match rest.resources.iter().find(|resource| !self.runner.start_alone(&resource.word)) {
+            None => (false, false),
+            Some(Resource { word, .. }) => {
+                self.runner.log().line(&format!("CRIT: Giving up resources due to failure of {word}"));
+                (true, self.runner.give_group(group, Vec::new(), &mut |_, _, _| ()).still_active)
             }
         }
     }
