@@ -572,8 +572,8 @@ impl Cluster {
         self.claims.peer_left = false;
         self.claims.peer_report = 0;
         self.claims.held_at_loss = None;
-        // What failed there too stays down: a new life of a daemon is no reason to try it all again.
-        self.claims.failure_offered = self.claims.failed_on_both;
+        // What starts and then does not work stays down, whoever starts anew; what did not start is tried.
+        self.claims.failure_offered = self.claims.failed_on_both.intersection(self.watched_sets());
         self.claims.contact_ms = Some(self.now.monotonic_ms);
         self.claims.returned_ms = None;
         self.original_forget();

@@ -98,11 +98,20 @@ fn is_neglected(world: &World, host: usize, group: usize) -> bool {
 /// It failed to start or to work on every running host and somebody raises an alarm: stays down on purpose.
 fn given_up(world: &World, group: usize) -> bool {
     let mut running = world.hosts.iter().filter_map(|host| Some((host, host.daemon.as_ref()?))).peekable();
-    let alarm = running
+    let alarms: Vec<String> = running
         .clone()
-        .any(|(host, daemon)| !daemon.cluster.view(host.clock(world.now_ms)).alarms.is_empty());
+        .flat_map(|(host, daemon)| daemon.cluster.view(host.clock(world.now_ms)).alarms)
+        .collect();
+    // What is watched and failed on both is not tried by a host that is there anew either.
+    let watched = world.config.outside.monitor.is_some();
+    if watched
+        && running.peek().is_some()
+        && alarms.iter().any(|text| text.contains("both nodes and stay down"))
+    {
+        return true;
+    }
     running.peek().is_some()
-        && alarm
+        && !alarms.is_empty()
         && running.all(|(host, _)| host.kernel.failed_starts[group] > 0 || host.kernel.ever_sick[group])
 }
 
