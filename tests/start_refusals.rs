@@ -74,7 +74,7 @@ const REFUSALS: &[Refusal] = &[
             "ERROR: Illegal directive [keepalve] in /etc/ha.d//ha.cf",
             "ERROR: Heartbeat not started: configuration error.",
         ],
-        say: &["/etc/ha.d/ha.cf:12:3: error: `keepalve`", " 12 |   keepalve 2", "|   ^^^^^^^^", "keepalive"],
+        say: &["/etc/ha.d/ha.cf:12:3: error: `keepalve`", " 12 |   keepalve\n", "|   ^^^^^^^^", "keepalive"],
     },
     Refusal {
         name: "fencing device without parameters",

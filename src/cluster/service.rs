@@ -380,13 +380,13 @@ impl Cluster {
         !self.settings.faults.restart_for_ever && self.peer_is_active() && !self.claims.peer_left
     }
 
-    /// The set counts as failed here, as after a start that failed.
     /// The sets of which something is watched by a line of `monitor`.
     pub(super) fn watched_sets(&self) -> ResourceSet {
         let watched = self.settings.services.iter().filter(|service| service.monitor.is_some());
         watched.fold(ResourceSet::NONE, |sets, service| sets.union(service.set))
     }
 
+    /// The set counts as failed here, as after a start that failed.
     fn give_up(&mut self, set: ResourceSet, why: &str) {
         self.log(LogLevel::Error, &format!("{why}: giving up {set} resources here"));
         self.services.gave_up = self.services.gave_up.union(set);
