@@ -113,26 +113,17 @@ fn a_slow_switch_resets_and_a_wrong_password_is_tried_once() {
     }
 }
 
+/// Whoever speaks of another outlet, or asks without end, is left, and nothing is switched.
 #[test]
-fn a_switch_that_asks_for_ever_is_left() {
-    let Some(switch) = Switch::start(201, "apcmaster", Fault::AsksForEver) else { return };
-    let pairs = [("ipaddr", switch.address.as_str()), ("login", "apc"), ("password", PASSWORD)];
-    let failure = request("apcmaster", &pairs, 100, Action::Reset, "node2").expect_err("no end");
-    assert_eq!((failure.code, switch.deeds.take()), (Code::RESET_FAILED, Vec::new()), "{failure}");
-}
-
-#[test]
-fn another_outlet_is_not_switched_off_either() {
-    let Some(switch) = Switch::start(202, "baytech", Fault::OtherAsked) else { return };
-    let pairs = [("ipaddr", switch.address.as_str()), ("login", "admin"), ("password", PASSWORD)];
-    let failure = request("baytech", &pairs, 100, Action::Off, "node2").expect_err("refused");
-    assert_eq!((failure.code, switch.deeds.take()), (Code::BAD_HOST, Vec::new()), "{failure}");
-}
-
-#[test]
-fn a_menu_of_another_outlet_is_not_used() {
-    let Some(switch) = Switch::start(200, "apcmaster", Fault::OtherOutlet) else { return };
-    let pairs = [("ipaddr", switch.address.as_str()), ("login", "apc"), ("password", PASSWORD)];
-    let failure = request("apcmaster", &pairs, 100, Action::Reset, "node2").expect_err("refused");
-    assert_eq!((failure.code, switch.deeds.take()), (Code::BAD_HOST, Vec::new()), "{failure}");
+fn what_is_no_answer_for_this_outlet_switches_nothing() {
+    for (number, name, login, fault, action, code) in [
+        (200, "apcmaster", "apc", Fault::OtherOutlet, Action::Reset, Code::BAD_HOST),
+        (201, "apcmaster", "apc", Fault::AsksForEver, Action::Reset, Code::RESET_FAILED),
+        (202, "baytech", "admin", Fault::OtherAsked, Action::Off, Code::BAD_HOST),
+    ] {
+        let Some(switch) = Switch::start(number, name, fault) else { return };
+        let pairs = [("ipaddr", switch.address.as_str()), ("login", login), ("password", PASSWORD)];
+        let failure = request(name, &pairs, 100, action, "node2").expect_err(name);
+        assert_eq!((failure.code, switch.deeds.take()), (code, Vec::new()), "{name} {fault:?}: {failure}");
+    }
 }
