@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::config::NODES_MAX;
 use crate::types::ResourceSet;
 
 use super::event::Output;
@@ -18,9 +19,7 @@ use super::{text, Cluster};
 
 /// Alarms that may stand at once, far more than do: each node can be dead or have one link left. More are not
 /// said, as they would be said again with every input.
-const STANDING_MAX: usize = 4 * crate::config::NODES_MAX;
-/// Nodes by number.
-const NODES_MAX: usize = 1000;
+const STANDING_MAX: usize = 4 * NODES_MAX;
 /// Longest text of an alarm, in characters.
 const TEXT_MAX: usize = 500;
 
@@ -405,7 +404,7 @@ mod tests {
         use crate::types::NodeName;
         let auto_failback = crate::config::settings::AutoFailback::Off;
         let mut settings = crate::cluster::tests::settings(0, auto_failback, 10, Faults::default());
-        let nodes = 1..=crate::config::NODES_MAX;
+        let nodes = 1..=NODES_MAX;
         settings.nodes = nodes.map(|number| NodeName::new(&format!("node{number}")).unwrap()).collect();
         settings.manage_resources = false;
         let mut cluster = Cluster::new(settings, Now { monotonic_ms: 0, wall_s: 1 });
@@ -417,7 +416,7 @@ mod tests {
                 said += usize::from(matches!(output, Output::Alarm(_)));
             }
         }
-        assert_eq!(said, crate::config::NODES_MAX - 1);
+        assert_eq!(said, NODES_MAX - 1);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! If our own last beat left longer ago than deadtime - 2 x keepalive, the peer may have declared
 //! us dead and taken over. The claims are forfeit until the peer's own state proves that nobody
 //! took them; without an answer from a peer that was alive, they are released.
+//!
+//! The same question serves where a failure counts no more that the peer may still act on: its answer comes
+//! after everything that it did before it knew.
 
 use crate::types::{LogLevel, ResourceSet};
 use crate::wire::message::Message;
@@ -162,7 +165,7 @@ impl Cluster {
     }
 
     /// This node's own set counts as failed here no more. While nobody claims it the peer may be taking it
-    /// for that failure: its answer comes after everything that it did before it knew.
+    /// for that failure, so this node asks before it takes it itself.
     pub(super) fn own_failure_is_over(&mut self) {
         if self.peer_is_live() && self.peer().is_some_and(super::node::Node::is_ours) {
             self.lateness.last_question += 1;
